@@ -1,0 +1,218 @@
+"""The containers that travel between rooms, checked when they are made.
+
+Shape legend, used in every file::
+
+    B clips in the batch   T frames in a clip   C channels   H, W height, width
+    h, w height, width at a feature level (stride 4, 8, 16 or 32 of the padded frames)
+    Q queries   N instances   K classes (class logits have K + 1 columns, "no object" last)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.rle import Rle, rle_area, rle_box
+
+
+@dataclass(frozen=True)
+class ClipTarget:
+    """The annotated instances of one clip.
+
+    Attributes:
+        labels: Class of each instance, one for the whole clip whatever frames it is visible in, ``(N,)`` int64.
+        masks: Where each instance is, all false on frames it is absent from, ``(N, T, H, W)`` bool.
+        instance_ids: The annotation's own id of each instance, ``(N,)`` int64, or None where there are none.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    instance_ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks.ndim != 4 or self.masks.dtype != torch.bool:
+            raise ValueError(
+                f"masks must be (N, T, H, W) bool, got {tuple(self.masks.shape)} {self.masks.dtype}. "
+                "Threshold soft masks first, and add a time axis with masks[:, None] for images."
+            )
+        if self.labels.shape != self.masks.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels must be (N,) int64 with N = {self.masks.shape[0]} as in masks, "
+                f"got {tuple(self.labels.shape)} {self.labels.dtype}."
+            )
+        if self.instance_ids is not None and self.instance_ids.shape != self.labels.shape:
+            raise ValueError(
+                f"instance_ids must have the shape of labels, {tuple(self.labels.shape)}, "
+                f"got {tuple(self.instance_ids.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def to(self, device: torch.device | str) -> ClipTarget:
+        """This target on another device."""
+        ids = None if self.instance_ids is None else self.instance_ids.to(device, non_blocking=True)
+        return ClipTarget(
+            self.labels.to(device, non_blocking=True), self.masks.to(device, non_blocking=True), ids
+        )
+
+
+@dataclass(frozen=True)
+class ClipOutput:
+    """What the model says of a batch of clips: one prediction per query for the whole clip.
+
+    Attributes:
+        class_logits: ``(B, Q, K + 1)``, "no object" last.
+        mask_logits: Mask of each query on each frame, kept factored; see :class:`MaskLogits`.
+        query_embeddings: The LayerNormed queries that the prediction heads read, ``(B, Q, C)``; what trackers compare.
+        queries: The decoder's state behind them, before that LayerNorm, ``(B, Q, C)``; what starts the next clip
+            when queries are propagated.
+        frame_size: Height and width of the frames that went in.
+        padded_size: Height and width after padding, which ``mask_logits`` cover.
+        auxiliary: Earlier predictions, first that of the learned queries, then one per decoder layer but the last.
+            Their ``auxiliary`` is empty.
+    """
+
+    class_logits: Tensor
+    mask_logits: MaskLogits
+    query_embeddings: Tensor
+    queries: Tensor
+    frame_size: tuple[int, int]
+    padded_size: tuple[int, int]
+    auxiliary: tuple[ClipOutput, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.class_logits.ndim != 3 or self.class_logits.shape[:2] != self.mask_logits.embeddings.shape[:2]:
+            raise ValueError(
+                f"class_logits must be (B, Q, K + 1) with (B, Q) = {tuple(self.mask_logits.embeddings.shape[:2])} "
+                f"as in mask_logits, got {tuple(self.class_logits.shape)}."
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """K, without "no object"."""
+        return self.class_logits.shape[2] - 1
+
+    def clip(self, index: int) -> ClipOutput:
+        """The output of one clip of the batch, as a batch of one."""
+        part = slice(index, index + 1)
+        return replace(
+            self,
+            class_logits=self.class_logits[part],
+            mask_logits=self.mask_logits.clip(index),
+            query_embeddings=self.query_embeddings[part],
+            queries=self.queries[part],
+            auxiliary=tuple(output.clip(index) for output in self.auxiliary),
+        )
+
+
+@dataclass(frozen=True)
+class FrameInstances:
+    """The instances visible on one frame, in the form that is drawn, streamed and written.
+
+    Attributes:
+        frame_index: Position of the frame in the source video, from 0.
+        size: Height and width of the frame.
+        track_ids: Stable id of each instance.
+        labels: Class index of each.
+        scores: Confidence of each, in [0, 1].
+        segmentations: Mask of each, compressed RLE.
+    """
+
+    frame_index: int
+    size: tuple[int, int]
+    track_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+    segmentations: tuple[Rle, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.track_ids), len(self.labels), len(self.scores), len(self.segmentations)}
+        if len(lengths) != 1:
+            raise ValueError(
+                "track_ids, labels, scores and segmentations must have one length, got "
+                f"{len(self.track_ids)}, {len(self.labels)}, {len(self.scores)} and {len(self.segmentations)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object through a video.
+
+    Attributes:
+        track_id: Its id, the same on every frame.
+        label: Class index, from 0.
+        score: Confidence of the whole track, in [0, 1]; 1 for ground truth.
+        segmentations: Frame index to mask (compressed RLE); frames without the object are not in it.
+        frame_scores: Frame index to confidence on that frame, empty where the method gives none.
+        is_crowd: Whether the annotation marks a group rather than one object.
+    """
+
+    track_id: int
+    label: int
+    score: float
+    segmentations: Mapping[int, Rle]
+    frame_scores: Mapping[int, float] = field(default_factory=dict)
+    is_crowd: bool = False
+
+    def areas(self) -> dict[int, int]:
+        """Pixels of the mask on each frame it has one."""
+        return {index: rle_area(rle) for index, rle in self.segmentations.items()}
+
+    def boxes_xywh(self) -> dict[int, tuple[float, float, float, float]]:
+        """Tight box around the mask on each frame it has one, as (x, y, width, height) in pixels."""
+        return {index: rle_box(rle) for index, rle in self.segmentations.items()}
+
+
+@dataclass(frozen=True)
+class VideoInstances:
+    """The tracks of one video: a prediction or the ground truth.
+
+    Attributes:
+        tracks: The tracks, in no particular order.
+        num_frames: Length of the video.
+        size: Height and width of its frames.
+        frame_rate: Frames per second, None where unknown (folders of images).
+        class_names: Name of each class index, empty where unknown.
+        video_id: The dataset's id of the video, None outside a dataset.
+    """
+
+    tracks: tuple[Track, ...]
+    num_frames: int
+    size: tuple[int, int]
+    frame_rate: Fraction | None = None
+    class_names: Sequence[str] = ()
+    video_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for track in self.tracks:
+            outside = [index for index in track.segmentations if not 0 <= index < self.num_frames]
+            if outside:
+                raise ValueError(
+                    f"track {track.track_id} has a mask on frame {outside[0]} of a video of {self.num_frames} frames."
+                )
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def at_frame(self, frame_index: int) -> FrameInstances:
+        """The instances visible on one frame."""
+        if not 0 <= frame_index < self.num_frames:
+            raise IndexError(f"frame_index must be in [0, {self.num_frames}), got {frame_index}.")
+        here = [track for track in self.tracks if frame_index in track.segmentations]
+        return FrameInstances(
+            frame_index,
+            self.size,
+            tuple(track.track_id for track in here),
+            tuple(track.label for track in here),
+            tuple(track.frame_scores.get(frame_index, track.score) for track in here),
+            tuple(track.segmentations[frame_index] for track in here),
+        )
