@@ -9,7 +9,7 @@ Shape legend, used in every file::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -57,8 +57,62 @@ class ClipTarget:
     def to(self, device: torch.device | str) -> ClipTarget:
         """This target on another device."""
         ids = None if self.instance_ids is None else self.instance_ids.to(device, non_blocking=True)
-        return ClipTarget(
-            self.labels.to(device, non_blocking=True), self.masks.to(device, non_blocking=True), ids
+        return ClipTarget(self.labels.to(device, non_blocking=True), self.masks.to(device, non_blocking=True), ids)
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """What the decoder needs to know of the frames; made frame by frame, so it can be made in chunks of frames.
+
+    Attributes:
+        mask_features: ``(B, T, C, h, w)`` at stride 4 of the padded frames.
+        levels: Features at strides 32, 16 and 8, coarsest first, each ``(B, T, C, h, w)``.
+        frame_size: Height and width of the frames that went in.
+        padded_size: Height and width after padding.
+    """
+
+    mask_features: Tensor
+    levels: tuple[Tensor, ...]
+    frame_size: tuple[int, int]
+    padded_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if any(level.ndim != 5 or level.shape[:2] != self.mask_features.shape[:2] for level in self.levels):
+            raise ValueError(
+                "mask_features and every level must be (B, T, C, h, w) of the same B and T, got "
+                f"{tuple(self.mask_features.shape)} and {[tuple(level.shape) for level in self.levels]}."
+            )
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.mask_features.shape[1]
+
+    def frames(self, start: int, stop: int) -> ClipFeatures:
+        """The frames ``start:stop`` of every clip."""
+        return self._map(lambda part: part[:, start:stop])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ClipFeatures:
+        """The same features elsewhere, or in another precision."""
+        return self._map(lambda part: part.to(device=device, dtype=dtype))
+
+    @staticmethod
+    def concatenate(parts: Sequence[ClipFeatures]) -> ClipFeatures:
+        """Join chunks of frames of the same clips, in the order given."""
+        sizes = {(part.frame_size, part.padded_size) for part in parts}
+        if len(sizes) != 1:
+            raise ValueError(f"chunks of one clip must have one frame and padded size, got {sorted(sizes)}.")
+        return replace(
+            parts[0],
+            mask_features=torch.cat([part.mask_features for part in parts], dim=1),
+            levels=tuple(torch.cat(level, dim=1) for level in zip(*(part.levels for part in parts), strict=True)),
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> ClipFeatures:
+        return replace(
+            self,
+            mask_features=function(self.mask_features),
+            levels=tuple(function(level) for level in self.levels),
         )
 
 

@@ -1,0 +1,131 @@
+"""Layers used by more than one part of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation with fixed statistics and affine terms, folded into the convolution before it.
+
+    Args:
+        num_channels: C.
+        eps: Added to the variance.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_channels))
+        self.register_buffer("bias", torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The map as ``x * scale + shift``, each ``(C,)``."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+def conv_frozen_norm(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
+    """``norm(conv(x))`` as one convolution: the scale goes into its weight, the shift is its bias.
+
+    Exact, differentiable in ``conv.weight``, and one pass over the activations instead of two.
+    """
+    scale, shift = norm.scale_and_shift()
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias followed by GroupNorm, with ReLU where asked.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd; the output has the input's height and width.
+        num_groups: Groups of the normalisation.
+        has_bias: Whether the convolution keeps a bias of its own.
+        has_relu: Whether a ReLU comes last.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        num_groups: int = 32,
+        has_bias: bool = False,
+        has_relu: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=has_bias)
+        self.norm = nn.GroupNorm(num_groups, out_channels)
+        self.has_relu = has_relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C_in, h, w)`` to ``(N, C_out, h, w)``."""
+        x = self.norm(self.conv(x))
+        return F.relu(x, inplace=True) if self.has_relu else x
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them.
+
+    Args:
+        in_dim: Features that go in.
+        hidden_dim: Features between layers.
+        out_dim: Features that come out.
+        num_layers: Number of linear layers.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, num_layers: int) -> None:
+        super().__init__()
+        dims = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(dims[i], dims[i + 1]) for i in range(num_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., in_dim)`` to ``(..., out_dim)``."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop the whole branch of a sample and rescale the others (arXiv:1603.09382).
+
+    Args:
+        probability: Chance to drop.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"probability must be in [0, 1), got {probability}.")
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, ...)`` to the same shape."""
+        if self.probability == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.probability
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+
+def run_layer(layer: Callable[..., Tensor], *inputs: object, recompute: bool) -> Tensor:
+    """Call a layer; with ``recompute`` its activations are recomputed in the backward pass instead of kept."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return layer(*inputs)
