@@ -1,0 +1,33 @@
+"""Configuration: immutable sections of documented options, read from strict YAML. Imports no other room."""
+
+from __future__ import annotations
+
+from video_mask2former.config.data import DataConfig
+from video_mask2former.config.experiment import Config
+from video_mask2former.config.inference import InferenceConfig
+from video_mask2former.config.loader import apply_overrides, config_from_mapping, load_config, to_yaml
+from video_mask2former.config.loss import LossConfig
+from video_mask2former.config.model import BackboneConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
+from video_mask2former.config.schema import Section, field_docs, option, to_mapping
+from video_mask2former.config.training import TrainingConfig
+
+__all__ = [
+    "BackboneConfig",
+    "Config",
+    "DataConfig",
+    "InferenceConfig",
+    "LossConfig",
+    "ModelConfig",
+    "PixelDecoderConfig",
+    "ResNetConfig",
+    "Section",
+    "SwinConfig",
+    "TrainingConfig",
+    "apply_overrides",
+    "config_from_mapping",
+    "field_docs",
+    "load_config",
+    "option",
+    "to_mapping",
+    "to_yaml",
+]

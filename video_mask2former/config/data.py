@@ -1,0 +1,39 @@
+"""Options of datasets, frame sampling and transforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from video_mask2former.config.schema import Section, option
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """What is read, and how frames become clips."""
+
+    root: str | None = option(None, "Folder of the datasets; null is $DETECTRON2_DATASETS, or 'datasets'.")
+    train: tuple[str, ...] = option(("ytvis_2019_train",), "Datasets trained on.")
+    train_ratios: tuple[float, ...] = option((), "Share of each training dataset; empty is by size.", at_least=0)
+    test: tuple[str, ...] = option(("ytvis_2019_val",), "Datasets evaluated on.")
+    num_frames: int = option(2, "Frames of a training clip.", at_least=1)
+    frame_range: int = option(20, "Farthest frame from the reference frame, on either side.", at_least=0)
+    resize: Literal["short_side", "large_scale_jitter"] = option(
+        "short_side", "Resize to one of short_sides, or by a random scale with a crop to crop_size."
+    )
+    short_sides: tuple[int, ...] = option((360, 480), "Short sides that one is drawn from.", at_least=1)
+    max_side: int = option(1333, "Largest long side.", at_least=1)
+    jitter_scales: tuple[float, float] = option((0.1, 2.0), "Range of the scale of large_scale_jitter.", at_least=0)
+    crop_size: tuple[int, int] | None = option(None, "Height and width of a random crop; null is no crop.", at_least=1)
+    flip_probability: float = option(0.5, "Chance of a horizontal flip of the clip.", at_least=0, at_most=1)
+    color_jitter: bool = option(False, "Change brightness, contrast, saturation and hue at random.")
+    rotation_degrees: float = option(15.0, "Largest rotation when one image is made a clip.", at_least=0)
+    num_workers: int = option(4, "Worker processes that read and transform.", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_ratios and len(self.train_ratios) != len(self.train):
+            raise ValueError(
+                f"train_ratios must have one number for each of the {len(self.train)} datasets of train, "
+                f"got {len(self.train_ratios)}."
+            )

@@ -1,0 +1,24 @@
+"""A whole configuration: one section for each part of the work."""
+
+# ruff: noqa: RUF009 (option() makes a dataclass field)
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from video_mask2former.config.data import DataConfig
+from video_mask2former.config.inference import InferenceConfig
+from video_mask2former.config.loss import LossConfig
+from video_mask2former.config.model import ModelConfig
+from video_mask2former.config.schema import Section, option
+from video_mask2former.config.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """Everything that a YAML file can say."""
+
+    model: ModelConfig = option(ModelConfig(), "What is built.")
+    loss: LossConfig = option(LossConfig(), "Matcher and losses.")
+    data: DataConfig = option(DataConfig(), "Datasets, frame sampling and transforms.")
+    training: TrainingConfig = option(TrainingConfig(), "The training recipe.")
+    inference: InferenceConfig = option(InferenceConfig(), "How the model is run.")

@@ -1,0 +1,38 @@
+"""Options of inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from video_mask2former.config.schema import Section, option
+
+
+@dataclass(frozen=True)
+class InferenceConfig(Section):
+    """How a trained model is run on videos and images."""
+
+    task: Literal["instance", "panoptic", "semantic"] = option("instance", "What is made of the masks.")
+    mode: Literal["clip", "online"] = option(
+        "clip", "Decode the video as one clip, or window by window with a tracker."
+    )
+    window: int | None = option(None, "Frames of a window; null is the whole video (clip) or 1 (online).", at_least=1)
+    overlap: int = option(0, "Frames that neighbouring windows share.", at_least=0)
+    tracker: Literal["query", "overlap", "propagate"] = option("query", "What gives objects their ids across windows.")
+    short_side: int = option(360, "Short side that frames are resized to.", at_least=1)
+    max_side: int = option(1333, "Largest long side of the resized frames.", at_least=1)
+    top_k: int = option(10, "Most objects of a video (instances of an image).", at_least=1)
+    score_threshold: float = option(0.0, "Objects below this score are dropped.", at_least=0, at_most=1)
+    object_mask_threshold: float = option(
+        0.8, "Queries below this class score take no part in a panoptic merge.", at_least=0, at_most=1
+    )
+    overlap_threshold: float = option(
+        0.8, "Share of its own mask that a segment must keep in a panoptic merge.", at_least=0, at_most=1
+    )
+    chunk_size: int = option(8, "Frames that pass through the backbone at once.", at_least=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "Type that the model runs in.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlap and self.overlap >= (self.window or 1):
+            raise ValueError(f"overlap must be less than window, got {self.overlap = } and {self.window = }.")

@@ -1,0 +1,35 @@
+"""Options of the training recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from video_mask2former.config.schema import Section, option
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Section):
+    """The published recipe of M2F-VIS (arXiv:2112.10764) on YouTube-VIS 2019 is the default."""
+
+    init_weights: str | None = option(None, "Checkpoint of a whole model to start from.")
+    allow_class_mismatch: bool = option(True, "Start the class head anew where init_weights has other classes.")
+    batch_size: int = option(16, "Clips of one step, over all ranks and accumulation steps.", at_least=1)
+    accumulation_steps: int = option(1, "Forward and backward passes of one step.", at_least=1)
+    max_steps: int = option(6000, "Steps in all.", at_least=1)
+    learning_rate: float = option(1e-4, "Learning rate of AdamW.", at_least=0)
+    backbone_multiplier: float = option(0.1, "Factor on the learning rate of the backbone.", at_least=0)
+    weight_decay: float = option(0.05, "Weight decay; norms and embeddings have none.", at_least=0)
+    schedule: Literal["multistep", "polynomial"] = option("multistep", "How the learning rate falls.")
+    decay_steps: tuple[int, ...] = option((4000,), "Steps after which the learning rate is lowered.", at_least=0)
+    decay_factor: float = option(0.1, "Factor on the learning rate at each of decay_steps.", at_least=0)
+    polynomial_power: float = option(0.9, "Power of the polynomial schedule.", at_least=0)
+    warmup_steps: int = option(10, "Steps of linear warm-up.", at_least=0)
+    warmup_factor: float = option(1.0, "Factor on the learning rate at the first step.", at_least=0)
+    clip_norm: float = option(0.01, "Largest norm of the gradient of the whole model.", at_least=0)
+    amp_dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "bfloat16", "Type of autocast; float32 is no autocast."
+    )
+    checkpoint_period: int = option(1000, "Steps between checkpoints.", at_least=1)
+    eval_period: int = option(0, "Steps between evaluations; 0 is at the end only.", at_least=0)
+    seed: int = option(0, "Seed of initialisation, sampling and transforms.", at_least=0)
