@@ -1,0 +1,5 @@
+"""Tensor operations that torch lacks or has only in a slow form."""
+
+from video_mask2former.ops.point_sample import point_sample, select_uncertain_points
+
+__all__ = ["point_sample", "select_uncertain_points"]
