@@ -1,4 +1,4 @@
-"""Sine positional encodings over (x, y) and (x, y, t) (DETR, arXiv:2005.12872; Mask2Former for video, arXiv:2112.10764)."""
+"""Sine positional encodings over (x, y) and (x, y, t) (DETR, arXiv:2005.12872; video: arXiv:2112.10764)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,250 @@
+"""The training loss over clips: match, then class, mask and dice losses on every layer's prediction.
+
+Mask2Former, arXiv:2112.01527, section 3.4; over clips, arXiv:2112.10764. Mask losses are taken on sampled points, and
+only the matched queries' masks are ever multiplied out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from video_mask2former import distributed
+from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
+from video_mask2former.losses.matcher import HungarianMatcher
+from video_mask2former.ops import point_sample, select_uncertain_points
+from video_mask2former.structures import ClipOutput, ClipTarget
+
+Match = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class LossNormalizer:
+    """What sums over a batch are divided by; add those of all parts of a batch to get that of the whole.
+
+    Attributes:
+        num_instances: Annotated instances, the divisor of mask and dice losses.
+        class_weight: Sum of the weights of all queries' classes, the divisor of the cross-entropy.
+    """
+
+    num_instances: float
+    class_weight: float
+
+    def __add__(self, other: LossNormalizer) -> LossNormalizer:
+        return LossNormalizer(self.num_instances + other.num_instances, self.class_weight + other.class_weight)
+
+    def __truediv__(self, divisor: float) -> LossNormalizer:
+        return LossNormalizer(self.num_instances / divisor, self.class_weight / divisor)
+
+
+class SetCriterion(nn.Module):
+    """Loss of a batch of clips.
+
+    Each clip is matched once per prediction, on points that all predictions, frames and instances of the clip share.
+
+    Args:
+        num_classes: K, without "no object".
+        matcher: Assigns queries to instances.
+        class_weight: Weight of the cross-entropy over K + 1 classes.
+        mask_weight: Weight of the binary cross-entropy on points.
+        dice_weight: Weight of the dice loss on points.
+        no_object_weight: Weight of "no object" inside the cross-entropy.
+        num_points: Points per instance and frame, P.
+        oversample_ratio: Candidates per point when the uncertain ones are chosen.
+        importance_sample_ratio: Share of the points chosen for their uncertainty.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        matcher: HungarianMatcher,
+        *,
+        class_weight: float = 2.0,
+        mask_weight: float = 5.0,
+        dice_weight: float = 5.0,
+        no_object_weight: float = 0.1,
+        num_points: int = 12544,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.class_weight, self.mask_weight, self.dice_weight = class_weight, mask_weight, dice_weight
+        self.no_object_weight = no_object_weight
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+        weights = torch.ones(num_classes + 1)
+        weights[-1] = no_object_weight
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(
+        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer | None = None
+    ) -> dict[str, Tensor]:
+        """Weighted losses of the last prediction and, numbered, of the auxiliary ones; the total is their sum.
+
+        Args:
+            output: Of the model.
+            targets: One per clip, masks at the clip's own size before padding.
+            normalizer: Of the whole batch, where this is a part of it (see :meth:`normalizer`); None: this batch's
+                own, averaged over all ranks.
+
+        Returns:
+            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and ``loss_ce_0``, ... of the earlier ones,
+            that of the learned queries first; scalars, float32 at least.
+        """
+        self._check_targets(output, targets)
+        if normalizer is None:
+            normalizer = self._average_over_ranks(self.normalizer(targets, output.class_logits.shape[1]))
+        with torch.autocast(output.class_logits.device.type, enabled=False):
+            return self._losses(output, targets, normalizer)
+
+    def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
+        """The normaliser of some clips, without looking at their predictions."""
+        num_matched = sum(min(len(target), num_queries) for target in targets)
+        num_unmatched = num_queries * len(targets) - num_matched
+        return LossNormalizer(
+            num_instances=float(sum(len(target) for target in targets)),
+            class_weight=num_matched + self.no_object_weight * num_unmatched,
+        )
+
+    @torch.no_grad()
+    def match(self, output: ClipOutput, targets: Sequence[ClipTarget]) -> list[list[Match]]:
+        """Match every prediction with every clip's instances.
+
+        Returns:
+            For each prediction (auxiliary ones first, the last one last) and each clip: matched queries and their
+            instances, instances rising.
+        """
+        predictions = (*output.auxiliary, output)
+        by_clip = [self._match_clip(predictions, index, target) for index, target in enumerate(targets)]
+        return [[matches[layer] for matches in by_clip] for layer in range(len(predictions))]
+
+    def _losses(
+        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer
+    ) -> dict[str, Tensor]:
+        predictions = (*output.auxiliary, output)
+        matches = self.match(output, targets)
+        mask_losses, dice_losses = self._mask_losses(predictions, targets, matches)
+        num_instances = max(normalizer.num_instances, 1.0)
+        losses = {}
+        for layer, (prediction, layer_matches) in enumerate(zip(predictions, matches, strict=True)):
+            suffix = "" if prediction is output else f"_{layer}"
+            class_loss = self._class_loss(prediction, targets, layer_matches) / normalizer.class_weight
+            losses[f"loss_ce{suffix}"] = self.class_weight * class_loss
+            losses[f"loss_mask{suffix}"] = self.mask_weight * mask_losses[layer] / num_instances
+            losses[f"loss_dice{suffix}"] = self.dice_weight * dice_losses[layer] / num_instances
+        return losses
+
+    def _match_clip(self, predictions: Sequence[ClipOutput], clip: int, target: ClipTarget) -> list[Match]:
+        """Match one clip; the features and the targets are sampled once for all predictions."""
+        points = torch.rand(1, self.num_points, 2, device=target.masks.device)
+        maps = _padded_maps(target, predictions[-1])
+        point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
+        features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
+        samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))  # (T, C, P)
+        matches = []
+        for prediction in predictions:
+            embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
+            point_logits = torch.einsum("qc,tcp->qtp", embeddings, samples).flatten(1)
+            class_logits = prediction.class_logits[clip].to(samples.dtype)
+            queries, instances = self.matcher(class_logits, point_logits, target.labels, point_targets)
+            order = instances.argsort()
+            matches.append((queries[order], instances[order]))
+        return matches
+
+    def _class_loss(self, prediction: ClipOutput, targets: Sequence[ClipTarget], matches: Sequence[Match]) -> Tensor:
+        """Sum of the weighted cross-entropy over all queries of all clips."""
+        logits = at_least_float32(prediction.class_logits)
+        classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
+        for row, target, (queries, instances) in zip(classes, targets, matches, strict=True):
+            row[queries] = target.labels[instances]
+        weights = self.class_weights.to(logits.dtype)
+        return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weights, reduction="sum")
+
+    def _mask_losses(
+        self, predictions: Sequence[ClipOutput], targets: Sequence[ClipTarget], matches: Sequence[Sequence[Match]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Sums over all instances and frames of the mask and dice losses of each prediction."""
+        mask_sums: list[list[Tensor]] = [[] for _ in predictions]
+        dice_sums: list[list[Tensor]] = [[] for _ in predictions]
+        for clip, target in enumerate(targets):
+            layer_matches = [matches[layer][clip] for layer in range(len(predictions))]
+            maps = _padded_maps(target, predictions[-1])
+            # all predictions share the mask features: one product, and one pass back through it, for all of them
+            logits = _matched_mask_logits(predictions, clip, layer_matches)
+            for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
+                layer_maps = maps if len(instances) == len(target) else maps[instances]
+                point_logits, point_targets = self._sample_points(part, layer_maps)
+                mask_sums[layer].append(sigmoid_cross_entropy(point_logits, point_targets).sum())
+                dice_sums[layer].append(dice(point_logits, point_targets).sum())
+        return [torch.stack(sums).sum() for sums in mask_sums], [torch.stack(sums).sum() for sums in dice_sums]
+
+    def _sample_points(self, logits: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and targets on points chosen for each instance and frame: ``(N, T, ., .)`` to ``(N * T, P)``."""
+        logits, maps = logits.flatten(0, 1)[:, None], maps.flatten(0, 1)[:, None]
+        points = select_uncertain_points(
+            logits.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio
+        )
+        point_targets = point_sample(maps, points.to(maps.dtype)).squeeze(1)
+        return point_sample(logits, points).squeeze(1), point_targets.to(logits.dtype)
+
+    @staticmethod
+    def _average_over_ranks(normalizer: LossNormalizer) -> LossNormalizer:
+        return LossNormalizer(
+            num_instances=distributed.all_reduce_mean(normalizer.num_instances),
+            class_weight=distributed.all_reduce_mean(normalizer.class_weight),
+        )
+
+    def _check_targets(self, output: ClipOutput, targets: Sequence[ClipTarget]) -> None:
+        batch, _, num_frames, _, _ = output.mask_logits.shape
+        if len(targets) != batch:
+            raise ValueError(f"expected one target per clip, {batch}, got {len(targets)}.")
+        if output.num_classes != self.num_classes:
+            raise ValueError(f"the model predicts {output.num_classes} classes, the criterion has {self.num_classes}.")
+        for index, target in enumerate(targets):
+            if target.masks.shape[1] != num_frames:
+                raise ValueError(
+                    f"target {index} has {target.masks.shape[1]} frames, the output {num_frames}. "
+                    "Targets need a mask for every frame of the clip, empty where the instance is absent."
+                )
+            if len(target) and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < self.num_classes:
+                raise ValueError(
+                    f"labels must be in [0, {self.num_classes}), got {target.labels.tolist()} in target {index}. "
+                    "Does model.num_classes fit the dataset?"
+                )
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Losses are computed in float32, or in float64 where the model is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
+    """Dense mask logits of each prediction's matched queries, ``(N, T, h, w)`` each."""
+    chosen = [
+        prediction.mask_logits.embeddings[clip, queries]
+        for prediction, (queries, _) in zip(predictions, matches, strict=True)
+    ]
+    features = at_least_float32(predictions[-1].mask_logits.features[clip])
+    logits = torch.einsum("nc,tchw->nthw", torch.cat(chosen).to(features.dtype), features)
+    return logits.split([len(embeddings) for embeddings in chosen])
+
+
+def _padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:
+    """Target masks over the padded frames, ``(N, T, H, W)`` float32."""
+    height, width = target.masks.shape[2:]
+    padding = (0, output.padded_size[1] - width, 0, output.padded_size[0] - height)
+    if min(padding) < 0:
+        raise ValueError(
+            f"target masks are {height}x{width}, larger than the padded frames {output.padded_size}. "
+            "Masks and frames must have one size."
+        )
+    return F.pad(target.masks.float(), padding)

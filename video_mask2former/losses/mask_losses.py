@@ -1,0 +1,40 @@
+"""Cross-entropy and dice of masks on sampled points: pairwise for matching, row by row for training."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pairwise_sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of every prediction with every target.
+
+    Args:
+        logits: ``(Q, P)``.
+        targets: In [0, 1], ``(N, P)``.
+
+    Returns:
+        ``(Q, N)``.
+    """
+    # softplus(-x) t + softplus(x) (1 - t) = softplus(x) - x t
+    return (F.softplus(logits).sum(dim=1, keepdim=True) - logits @ targets.T) / logits.shape[1]
+
+
+def pairwise_dice(logits: Tensor, targets: Tensor) -> Tensor:
+    """One minus the dice coefficient of every prediction with every target, smoothed by 1; shapes as above."""
+    masks = logits.sigmoid()
+    overlap = 2 * (masks @ targets.T)
+    total = masks.sum(dim=1)[:, None] + targets.sum(dim=1)[None]
+    return 1 - (overlap + 1) / (total + 1)
+
+
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of each row: ``(R, P)`` and ``(R, P)`` to ``(R,)``."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+
+
+def dice(logits: Tensor, targets: Tensor) -> Tensor:
+    """One minus the dice coefficient of each row, smoothed by 1: ``(R, P)`` and ``(R, P)`` to ``(R,)``."""
+    masks = logits.sigmoid()
+    overlap = 2 * (masks * targets).sum(dim=1)
+    return 1 - (overlap + 1) / (masks.sum(dim=1) + targets.sum(dim=1) + 1)

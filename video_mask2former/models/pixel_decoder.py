@@ -1,0 +1,213 @@
+"""Multi-scale deformable attention pixel decoder (Deformable DETR, arXiv:2010.04159; Mask2Former, arXiv:2112.01527).
+
+It works frame by frame: frames are folded into the batch, and nothing here knows of time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from video_mask2former.models.backbones.base import FeatureInfo
+from video_mask2former.models.layers import ConvNorm, run_layer
+from video_mask2former.models.position_encoding import sine_position_encoding
+from video_mask2former.ops import ms_deform_attn
+
+# Levels that the deformable encoder mixes, coarsest first; mask features are made at the finest level, res2.
+ENCODER_LEVELS = ("res5", "res4", "res3")
+MASK_LEVEL = "res2"
+
+
+class MSDeformAttnPixelDecoder(nn.Module):
+    """Backbone features to mask features at stride 4 and three levels for the transformer decoder.
+
+    Args:
+        feature_info: Channels and stride of each backbone level.
+        hidden_dim: Channels of the encoder and of the levels it returns.
+        mask_dim: Channels of the mask features.
+        num_layers: Deformable encoder layers.
+        num_heads: Attention heads.
+        num_points: Sampling points per head and level.
+        feedforward_dim: Hidden features of the feed-forward networks.
+
+    Attributes:
+        recompute: Whether training recomputes encoder activations in the backward pass to save memory.
+    """
+
+    recompute: bool = False
+
+    def __init__(
+        self,
+        feature_info: Mapping[str, FeatureInfo],
+        *,
+        hidden_dim: int = 256,
+        mask_dim: int = 256,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        feedforward_dim: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.input_projections = nn.ModuleList(
+            ConvNorm(feature_info[name].channels, hidden_dim, has_bias=True) for name in ENCODER_LEVELS
+        )
+        self.level_embed = nn.Parameter(torch.empty(len(ENCODER_LEVELS), hidden_dim))
+        self.layers = nn.ModuleList(
+            DeformableEncoderLayer(hidden_dim, feedforward_dim, len(ENCODER_LEVELS), num_heads, num_points)
+            for _ in range(num_layers)
+        )
+        self.lateral = ConvNorm(feature_info[MASK_LEVEL].channels, hidden_dim)
+        self.output = ConvNorm(hidden_dim, hidden_dim, kernel_size=3, has_relu=True)
+        self.mask_projection = nn.Conv2d(hidden_dim, mask_dim, kernel_size=1)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        nn.init.normal_(self.level_embed)
+        for projection in self.input_projections:
+            nn.init.xavier_uniform_(projection.conv.weight)
+            nn.init.zeros_(projection.conv.bias)
+        for conv in (self.lateral.conv, self.output.conv, self.mask_projection):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+        nn.init.zeros_(self.mask_projection.bias)
+
+    def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Decode the features of ``N`` frames.
+
+        Args:
+            features: Backbone level to ``(N, C_level, h, w)``.
+
+        Returns:
+            Mask features ``(N, mask_dim, h, w)`` at stride 4, and the levels at strides 32, 16 and 8, each
+            ``(N, hidden_dim, h, w)``.
+        """
+        levels = self._encode([features[name] for name in ENCODER_LEVELS])
+        finest = self.lateral(features[MASK_LEVEL])
+        coarser = F.interpolate(levels[-1], size=finest.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mask_projection(self.output(finest + coarser)), levels
+
+    def _encode(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
+        """Mix the levels, coarsest first, by deformable attention."""
+        projected = [projection(level) for projection, level in zip(self.input_projections, maps, strict=True)]
+        spatial_shapes = [(level.shape[2], level.shape[3]) for level in projected]
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in projected], dim=1)  # (N, S, C)
+        positions = torch.cat(
+            [
+                sine_position_encoding(size, self.hidden_dim, device=tokens.device).flatten(2).transpose(1, 2).to(embed)
+                + embed
+                for size, embed in zip(spatial_shapes, self.level_embed, strict=True)
+            ],
+            dim=1,
+        ).to(tokens.dtype)  # (1, S, C)
+        reference_points = level_centres(spatial_shapes, tokens.device, self.level_embed.dtype)
+        for layer in self.layers:
+            tokens = run_layer(layer, tokens, positions, reference_points, spatial_shapes, recompute=self.recompute)
+        parts = tokens.split([height * width for height, width in spatial_shapes], dim=1)
+        return tuple(part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, spatial_shapes, strict=True))
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable self-attention over all levels, then a feed-forward network; post-norm.
+
+    Args:
+        hidden_dim: C.
+        feedforward_dim: Hidden features of the feed-forward network.
+        num_levels: L.
+        num_heads: M.
+        num_points: P.
+    """
+
+    def __init__(self, hidden_dim: int, feedforward_dim: int, num_levels: int, num_heads: int, num_points: int) -> None:
+        super().__init__()
+        self.attention = MSDeformAttn(hidden_dim, num_levels, num_heads, num_points)
+        self.norm1 = nn.LayerNorm(hidden_dim)
+        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.norm2 = nn.LayerNorm(hidden_dim)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """Map tokens ``(N, S, C)`` to the same shape; ``positions (1, S, C)``, ``reference_points (S, 2)``."""
+        attended = self.attention(tokens + positions, tokens, reference_points, spatial_shapes)
+        tokens = self.norm1(tokens + attended)
+        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
+
+
+class MSDeformAttn(nn.Module):
+    """Multi-scale deformable attention: each query samples a few points of each level (arXiv:2010.04159, eq. 3).
+
+    Args:
+        hidden_dim: C, a multiple of ``num_heads``.
+        num_levels: L.
+        num_heads: M.
+        num_points: P, per head and level.
+    """
+
+    def __init__(self, hidden_dim: int, num_levels: int, num_heads: int, num_points: int) -> None:
+        super().__init__()
+        if hidden_dim % num_heads:
+            raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}.")
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        self.sampling_offsets = nn.Linear(hidden_dim, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(hidden_dim, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(hidden_dim, hidden_dim)
+        self.output_proj = nn.Linear(hidden_dim, hidden_dim)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Start with each head looking in a direction of its own, its points 1, 2, ... steps away."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angle = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        direction = torch.stack((angle.cos(), angle.sin()), dim=1)
+        direction = direction / direction.abs().amax(dim=1, keepdim=True)
+        steps = torch.arange(1, self.num_points + 1, dtype=torch.float32)
+        offsets = direction[:, None, None] * steps[None, None, :, None]  # (M, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, query: Tensor, tokens: Tensor, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """Attend from each query to the tokens of all levels.
+
+        Args:
+            query: ``(N, S, C)``.
+            tokens: ``(N, S, C)``, the levels one after the other.
+            reference_points: Where each query stands, (x, y) in [0, 1], ``(S, 2)``.
+            spatial_shapes: (h, w) of each level.
+
+        Returns:
+            ``(N, S, C)``.
+        """
+        value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))
+        # Locations and weights keep the precision of the reference points: bfloat16 has too few bits for a position.
+        precise = reference_points.dtype
+        offsets = self.sampling_offsets(query).to(precise)
+        offsets = offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2))
+        sizes_xy = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
+        locations = reference_points[:, None, None, None] + offsets / sizes_xy[:, None]
+        weights = self.attention_weights(query).to(precise).unflatten(-1, (self.num_heads, -1)).softmax(dim=-1)
+        weights = weights.unflatten(-1, (self.num_levels, self.num_points))
+        return self.output_proj(ms_deform_attn(value, spatial_shapes, locations, weights))
+
+
+def level_centres(spatial_shapes: list[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Centre of each position of each level, (x, y) in [0, 1], ``(S, 2)``."""
+    centres = []
+    for height, width in spatial_shapes:
+        y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
+        centres.append(torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=2).flatten(0, 1))
+    return torch.cat(centres)

@@ -1,0 +1,243 @@
+"""Masked-attention transformer decoder over clips (Mask2Former, arXiv:2112.01527; for video, arXiv:2112.10764).
+
+The tokens of one clip are the positions of all its frames together. Each query predicts one object of the clip and
+attends only where the mask it predicted one layer earlier is foreground.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.models.layers import MLP, run_layer
+from video_mask2former.models.position_encoding import sine_position_encoding
+from video_mask2former.structures import ClipFeatures, ClipOutput
+
+NUM_LEVELS = 3
+
+
+class MaskedAttentionDecoder(nn.Module):
+    """Queries to one class and one mask embedding each.
+
+    Args:
+        num_classes: K, without "no object".
+        hidden_dim: C.
+        mask_dim: Channels of the mask features.
+        num_queries: Q.
+        num_layers: Decoder layers; there is one prediction more, that of the learned queries themselves.
+        num_heads: Attention heads.
+        feedforward_dim: Hidden features of the feed-forward networks.
+        temporal_position_encoding: True for video models, (x, y, t); False for image models, (x, y).
+
+    Attributes:
+        recompute: Whether training recomputes the layers' activations in the backward pass to save memory.
+    """
+
+    recompute: bool = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        hidden_dim: int = 256,
+        mask_dim: int = 256,
+        num_queries: int = 100,
+        num_layers: int = 9,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        temporal_position_encoding: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.hidden_dim = hidden_dim
+        self.temporal_position_encoding = temporal_position_encoding
+        self.query_feat = nn.Embedding(num_queries, hidden_dim)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.level_embed = nn.Embedding(NUM_LEVELS, hidden_dim)
+        self.layers = nn.ModuleList(DecoderLayer(hidden_dim, num_heads, feedforward_dim) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, num_layers=3)
+
+    def forward(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
+        """Decode a batch of clips.
+
+        Args:
+            features: Of ``B`` clips of ``T`` frames.
+            initial_queries: Start from these, ``(B, Q, C)``, instead of the learned queries.
+
+        Returns:
+            The last layer's prediction, with the earlier ones as ``auxiliary``.
+        """
+        batch = features.mask_features.shape[0]
+        positions = self._positions(features)
+        memory = [
+            level.permute(0, 1, 3, 4, 2).flatten(1, 3) + embed
+            for level, embed in zip(features.levels, self.level_embed.weight, strict=True)
+        ]  # (B, T * h * w, C) each
+        level_masks = _level_mask_features(features)
+        query_embed = self.query_embed.weight
+        if initial_queries is None:
+            initial_queries = self.query_feat.weight.expand(batch, -1, -1)
+        queries = initial_queries
+        outputs = [self._predict(queries, features)]
+        for index, layer in enumerate(self.layers):
+            level = index % NUM_LEVELS
+            may_attend = attention_mask(outputs[-1].mask_logits.embeddings, level_masks[level])
+            queries = run_layer(
+                layer, queries, query_embed, memory[level], positions[level], may_attend, recompute=self.recompute
+            )
+            outputs.append(self._predict(queries, features))
+        return self._with_auxiliary(outputs)
+
+    def _positions(self, features: ClipFeatures) -> list[Tensor]:
+        """Positional encoding of each level, ``(1, T * h * w, C)``."""
+        num_frames = features.num_frames
+        encodings = []
+        for level in features.levels:
+            time = num_frames if self.temporal_position_encoding else None
+            size = (level.shape[3], level.shape[4])
+            encoding = sine_position_encoding(size, self.hidden_dim, num_frames=time, device=level.device)
+            encoding = encoding.expand(num_frames, -1, -1, -1).permute(0, 2, 3, 1).flatten(0, 2)
+            encodings.append(encoding[None].to(level.dtype))
+        return encodings
+
+    def _predict(self, queries: Tensor, features: ClipFeatures) -> ClipOutput:
+        """Class and mask embedding of each query."""
+        embeddings = self.norm(queries)
+        mask_embeddings = self.mask_embed(embeddings)
+        return ClipOutput(
+            class_logits=self.class_embed(embeddings),
+            mask_logits=MaskLogits(mask_embeddings.to(features.mask_features.dtype), features.mask_features),
+            query_embeddings=embeddings,
+            queries=queries,
+            frame_size=features.frame_size,
+            padded_size=features.padded_size,
+        )
+
+    @staticmethod
+    def _with_auxiliary(outputs: list[ClipOutput]) -> ClipOutput:
+        last = outputs[-1]
+        return ClipOutput(
+            last.class_logits,
+            last.mask_logits,
+            last.query_embeddings,
+            last.queries,
+            last.frame_size,
+            last.padded_size,
+            auxiliary=tuple(outputs[:-1]),
+        )
+
+
+class DecoderLayer(nn.Module):
+    """Masked cross-attention, self-attention, feed-forward network, in this order; post-norm, no dropout.
+
+    Args:
+        hidden_dim: C.
+        num_heads: Attention heads.
+        feedforward_dim: Hidden features of the feed-forward network.
+    """
+
+    def __init__(self, hidden_dim: int, num_heads: int, feedforward_dim: int) -> None:
+        super().__init__()
+        self.cross_attention = Attention(hidden_dim, num_heads)
+        self.cross_attention_norm = nn.LayerNorm(hidden_dim)
+        self.self_attention = Attention(hidden_dim, num_heads)
+        self.self_attention_norm = nn.LayerNorm(hidden_dim)
+        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.ffn_norm = nn.LayerNorm(hidden_dim)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(
+        self, queries: Tensor, query_embed: Tensor, memory: Tensor, positions: Tensor, may_attend: Tensor
+    ) -> Tensor:
+        """Update the queries.
+
+        Args:
+            queries: ``(B, Q, C)``.
+            query_embed: Learned position of each query, ``(Q, C)``.
+            memory: Tokens of one level, ``(B, S, C)``.
+            positions: Their positional encoding, ``(1, S, C)``.
+            may_attend: True where a query may attend, ``(B, Q, S)`` bool.
+
+        Returns:
+            ``(B, Q, C)``.
+        """
+        attended = self.cross_attention(queries + query_embed, memory + positions, memory, may_attend[:, None])
+        queries = self.cross_attention_norm(queries + attended)
+        placed = queries + query_embed
+        queries = self.self_attention_norm(queries + self.self_attention(placed, placed, queries))
+        return self.ffn_norm(queries + self.linear2(F.relu(self.linear1(queries))))
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameters of ``nn.MultiheadAttention``, computed by torch's fused kernel.
+
+    Args:
+        hidden_dim: C, a multiple of ``num_heads``.
+        num_heads: Number of heads.
+    """
+
+    def __init__(self, hidden_dim: int, num_heads: int) -> None:
+        super().__init__()
+        if hidden_dim % num_heads:
+            raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}.")
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_dim, hidden_dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_dim))
+        self.out_proj = nn.Linear(hidden_dim, hidden_dim)
+        for weight in (*self.in_proj_weight.chunk(3), self.out_proj.weight):
+            nn.init.xavier_uniform_(weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, may_attend: Tensor | None = None) -> Tensor:
+        """Attend from ``query (B, Q, C)`` to ``key`` and ``value (B, S, C)``.
+
+        ``may_attend`` is True where attention is allowed, broadcast to ``(B, heads, Q, S)``: the convention of
+        ``scaled_dot_product_attention``, the reverse of ``nn.MultiheadAttention``'s.
+        """
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        query, key, value = (
+            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=may_attend)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+@torch.no_grad()
+def attention_mask(mask_embeddings: Tensor, level_mask_features: Tensor) -> Tensor:
+    """Where each query may attend: its predicted foreground, or everywhere if that is empty.
+
+    A logit below 0 is a probability below one half. No gradient flows through.
+
+    Args:
+        mask_embeddings: ``(B, Q, C)``.
+        level_mask_features: Mask features resized to the level, ``(B, C, T * h * w)``.
+
+    Returns:
+        True where a query may attend, ``(B, Q, T * h * w)`` bool.
+    """
+    is_foreground = torch.bmm(mask_embeddings, level_mask_features) >= 0
+    return is_foreground | ~is_foreground.any(dim=-1, keepdim=True)
+
+
+@torch.no_grad()
+def _level_mask_features(features: ClipFeatures) -> list[Tensor]:
+    """Mask features resized to each level, once for all layers and queries, ``(B, C, T * h * w)`` each.
+
+    Resizing the features and then multiplying equals resizing the product: see :class:`MaskLogits`.
+    """
+    batch, num_frames = features.mask_features.shape[:2]
+    folded = features.mask_features.flatten(0, 1)
+    resized = []
+    for level in features.levels:
+        small = F.interpolate(folded, size=level.shape[-2:], mode="bilinear", align_corners=False)
+        small = small.unflatten(0, (batch, num_frames)).transpose(1, 2)
+        resized.append(small.flatten(2))
+    return resized
