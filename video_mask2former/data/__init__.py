@@ -1,0 +1,1 @@
+"""Datasets of annotated videos and images, and what turns them into training clips."""

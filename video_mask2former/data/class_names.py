@@ -1,0 +1,109 @@
+"""Class lists of the published datasets, in the order of the columns of the published models' class logits.
+
+The names are the datasets' own, misspellings included (OVIS has "Vehical"), so that they compare equal to those in
+the annotation files. ADE20K names are cut to the first synonym.
+"""
+
+from __future__ import annotations
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+_YTVIS_2019 = _listed(
+    """person, giant_panda, lizard, parrot, skateboard, sedan, ape, dog, snake, monkey, hand, rabbit, duck, cat, cow,
+    fish, train, horse, turtle, bear, motorbike, giraffe, leopard, fox, deer, owl, surfboard, airplane, truck, zebra,
+    tiger, elephant, snowboard, boat, shark, mouse, frog, eagle, earless_seal, tennis_racket"""
+)
+
+_YTVIS_2021 = _listed(
+    """airplane, bear, bird, boat, car, cat, cow, deer, dog, duck, earless_seal, elephant, fish, flying_disc, fox,
+    frog, giant_panda, giraffe, horse, leopard, lizard, monkey, motorbike, mouse, parrot, person, rabbit, shark,
+    skateboard, snake, snowboard, squirrel, surfboard, tennis_racket, tiger, train, truck, turtle, whale, zebra"""
+)
+
+_OVIS = _listed(
+    """Person, Bird, Cat, Dog, Horse, Sheep, Cow, Elephant, Bear, Zebra, Giraffe, Poultry, Giant_panda, Lizard, Parrot,
+    Monkey, Rabbit, Tiger, Fish, Turtle, Bicycle, Motorcycle, Airplane, Boat, Vehical"""
+)
+
+_COCO_THINGS = _listed(
+    """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+    parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+    handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+    surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+    broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop,
+    mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors,
+    teddy bear, hair drier, toothbrush"""
+)
+
+_COCO_STUFF = _listed(
+    """banner, blanket, bridge, cardboard, counter, curtain, door-stuff, floor-wood, flower, fruit, gravel, house,
+    light, mirror-stuff, net, pillow, platform, playingfield, railroad, river, road, roof, sand, sea, shelf, snow,
+    stairs, tent, towel, wall-brick, wall-stone, wall-tile, wall-wood, water-other, window-blind, window-other,
+    tree-merged, fence-merged, ceiling-merged, sky-other-merged, cabinet-merged, table-merged, floor-other-merged,
+    pavement-merged, mountain-merged, grass-merged, dirt-merged, paper-merged, food-other-merged,
+    building-other-merged, rock-merged, wall-other-merged, rug-merged"""
+)
+
+_ADE20K = _listed(
+    """wall, building, sky, floor, tree, ceiling, road, bed, window, grass, cabinet, sidewalk, person, earth, door,
+    table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field,
+    armchair, seat, fence, desk, rock, wardrobe, lamp, tub, rail, cushion, base, box, column, signboard,
+    chest of drawers, counter, sand, sink, skyscraper, fireplace, refrigerator, grandstand, path, stairs, runway,
+    case, pool table, pillow, screen door, stairway, river, bridge, bookcase, blind, coffee table, toilet, flower,
+    book, hill, bench, countertop, stove, palm, kitchen island, computer, swivel chair, boat, bar, arcade machine,
+    hovel, bus, towel, light, truck, tower, chandelier, awning, street lamp, booth, tv, plane, dirt track, clothes,
+    pole, land, bannister, escalator, ottoman, bottle, buffet, poster, stage, van, ship, fountain, conveyer belt,
+    canopy, washer, plaything, pool, stool, barrel, basket, falls, tent, bag, minibike, cradle, oven, ball, food,
+    step, tank, trade name, microwave, pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood,
+    sconce, vase, traffic light, tray, trash can, fan, pier, crt screen, plate, monitor, bulletin board, shower,
+    radiator, glass, clock, flag"""
+)
+
+# The 50 classes that ADE20K's panoptic task treats as stuff.
+_ADE20K_STUFF = _listed(
+    """wall, building, sky, floor, tree, ceiling, road, grass, sidewalk, earth, mountain, plant, water, house, sea,
+    rug, field, rock, base, sand, skyscraper, grandstand, path, runway, stairway, river, bridge, blind, hill, bar,
+    hovel, tower, dirt track, land, escalator, buffet, poster, stage, conveyer belt, canopy, pool, falls, tent,
+    cradle, tank, lake, blanket, pier, crt screen, shower"""
+)
+
+# COCO skips the ids of ten things that were never annotated, and of stuff classes that were merged into others.
+_COCO_UNUSED_THING_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+_COCO_THING_IDS = tuple(index for index in range(1, 91) if index not in _COCO_UNUSED_THING_IDS)
+# fmt: off
+_COCO_STUFF_IDS = (
+    92, 93, 95, 100, 107, 109, 112, 118, 119, 122, 125, 128, 130, 133, 138, 141, 144, 145, 147, 148, 149, 151, 154,
+    155, 156, 159, 161, 166, 168, 171, 175, 176, 177, 178, 180, 181, *range(184, 201),
+)
+# fmt: on
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "ytvis_2019": _YTVIS_2019,
+    "ytvis_2021": _YTVIS_2021,
+    "ovis": _OVIS,
+    "coco_instance": _COCO_THINGS,
+    "coco_panoptic": _COCO_THINGS + _COCO_STUFF,
+    "ade20k_semantic": _ADE20K,
+}
+"""Names of the classes by list, in the order of the class index. YouTube-VIS 2022 has the list of 2021."""
+
+CATEGORY_IDS: dict[str, tuple[int, ...]] = {
+    "ytvis_2019": tuple(range(1, 41)),
+    "ytvis_2021": tuple(range(1, 41)),
+    "ovis": tuple(range(1, 26)),
+    "coco_instance": _COCO_THING_IDS,
+    "coco_panoptic": _COCO_THING_IDS + _COCO_STUFF_IDS,
+    "ade20k_semantic": tuple(range(1, 151)),  # 0 is "not labelled" in the annotation pictures
+}
+"""The ``category_id`` that annotation and result files use for each class index."""
+
+THING_INDICES: dict[str, frozenset[int]] = {
+    **{name: frozenset(range(len(CLASS_NAMES[name]))) for name in ("ytvis_2019", "ytvis_2021", "ovis")},
+    "coco_instance": frozenset(range(80)),
+    "coco_panoptic": frozenset(range(80)),
+    "ade20k_semantic": frozenset(index for index, name in enumerate(_ADE20K) if name not in _ADE20K_STUFF),
+}
+"""Class indices of things, which come as separate instances; the others are stuff."""
