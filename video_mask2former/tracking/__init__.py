@@ -1,0 +1,22 @@
+"""Trackers: the same id for the same object in every clip of a video."""
+
+from __future__ import annotations
+
+from video_mask2former.tracking.association import cosine_similarity, match_queries
+from video_mask2former.tracking.base import Tracker, TrackUpdate
+from video_mask2former.tracking.overlap_stitching import OverlapTracker
+from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
+from video_mask2former.tracking.query_propagation import PropagationTracker
+from video_mask2former.tracking.track_memory import TrackRules
+
+__all__ = [
+    "MinVISTracker",
+    "OverlapTracker",
+    "PropagationTracker",
+    "QueryTracker",
+    "TrackRules",
+    "TrackUpdate",
+    "Tracker",
+    "cosine_similarity",
+    "match_queries",
+]
