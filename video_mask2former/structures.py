@@ -129,7 +129,7 @@ class ClipOutput:
         frame_size: Height and width of the frames that went in.
         padded_size: Height and width after padding, which ``mask_logits`` cover.
         auxiliary: Earlier predictions, first that of the learned queries, then one per decoder layer but the last.
-            Their ``auxiliary`` is empty.
+            Their ``auxiliary`` is empty, and they share the mask features.
     """
 
     class_logits: Tensor
@@ -146,6 +146,10 @@ class ClipOutput:
                 f"class_logits must be (B, Q, K + 1) with (B, Q) = {tuple(self.mask_logits.embeddings.shape[:2])} "
                 f"as in mask_logits, got {tuple(self.class_logits.shape)}."
             )
+        if any(earlier.mask_logits.features is not self.mask_logits.features for earlier in self.auxiliary):
+            raise ValueError(
+                "all predictions must share one tensor of mask features, but an auxiliary one has another."
+            )
 
     @property
     def num_classes(self) -> int:
@@ -155,14 +159,19 @@ class ClipOutput:
     def clip(self, index: int) -> ClipOutput:
         """The output of one clip of the batch, as a batch of one."""
         part = slice(index, index + 1)
-        return replace(
-            self,
-            class_logits=self.class_logits[part],
-            mask_logits=self.mask_logits.clip(index),
-            query_embeddings=self.query_embeddings[part],
-            queries=self.queries[part],
-            auxiliary=tuple(output.clip(index) for output in self.auxiliary),
-        )
+        features = self.mask_logits.features[part]  # sliced once: predictions go on sharing one tensor
+
+        def cut(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
+            return replace(
+                output,
+                class_logits=output.class_logits[part],
+                mask_logits=MaskLogits(output.mask_logits.embeddings[part], features),
+                query_embeddings=output.query_embeddings[part],
+                queries=output.queries[part],
+                auxiliary=auxiliary,
+            )
+
+        return cut(self, tuple(cut(earlier, ()) for earlier in self.auxiliary))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""The containers refuse what does not fit, and their small methods do what they say."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.rle import decode_rle, encode_masks, rle_iou
+from video_mask2former.structures import (
+    ClipFeatures,
+    ClipOutput,
+    ClipTarget,
+    FrameInstances,
+    Track,
+    VideoInstances,
+)
+
+
+def square(top: int, left: int, side: int = 2) -> dict[str, object]:
+    mask = np.zeros((1, 8, 10), dtype=bool)
+    mask[0, top : top + side, left : left + side] = True
+    return encode_masks(mask)[0]
+
+
+def features(num_frames: int, offset: float = 0.0) -> ClipFeatures:
+    levels = tuple(torch.full((1, num_frames, 4, side, side), offset) for side in (1, 2, 4))
+    return ClipFeatures(torch.full((1, num_frames, 4, 8, 8), offset), levels, (30, 31), (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("labels", "masks", "ids", "message"),
+    [
+        (torch.zeros(1, dtype=torch.int64), torch.zeros(1, 4, 4, dtype=torch.bool), None, "masks must be"),
+        (torch.zeros(1, dtype=torch.int64), torch.zeros(1, 2, 4, 4), None, "masks must be"),
+        (torch.zeros(2, dtype=torch.int64), torch.zeros(1, 2, 4, 4, dtype=torch.bool), None, "labels must be"),
+        (torch.zeros(1), torch.zeros(1, 2, 4, 4, dtype=torch.bool), None, "labels must be"),
+        (torch.zeros(1, dtype=torch.int64), torch.zeros(1, 2, 4, 4, dtype=torch.bool), torch.zeros(3), "instance_ids"),
+    ],
+)
+def test_targets_are_checked(labels, masks, ids, message):
+    with pytest.raises(ValueError, match=message):
+        ClipTarget(labels, masks, ids)
+
+
+def test_features_of_chunks_join_to_those_of_the_clip():
+    joined = ClipFeatures.concatenate([features(2, 0.0), features(1, 1.0)])
+    assert joined.num_frames == 3
+    assert joined.frames(2, 3).mask_features.eq(1).all()
+    assert [level.shape[1] for level in joined.levels] == [3, 3, 3]
+    assert joined.to(dtype=torch.bfloat16).levels[0].dtype == torch.bfloat16
+
+
+def test_features_of_different_sizes_do_not_join():
+    other = ClipFeatures(torch.zeros(1, 1, 4, 8, 8), features(1).levels, (20, 20), (32, 32))
+    with pytest.raises(ValueError, match="one frame and padded size"):
+        ClipFeatures.concatenate([features(1), other])
+
+
+def test_outputs_are_checked_and_cut_by_clip():
+    logits = MaskLogits(torch.randn(2, 3, 4), torch.randn(2, 1, 4, 5, 5))
+    queries = torch.randn(2, 3, 4)
+    early = ClipOutput(torch.randn(2, 3, 6), logits, queries, queries, (20, 20), (20, 20))
+    output = ClipOutput(torch.randn(2, 3, 6), logits, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
+    assert output.num_classes == 5
+    second = output.clip(1)
+    torch.testing.assert_close(second.class_logits, output.class_logits[1:])
+    torch.testing.assert_close(second.auxiliary[0].class_logits, early.class_logits[1:])
+    with pytest.raises(ValueError, match="share one tensor"):
+        other = MaskLogits(logits.embeddings, logits.features.clone())
+        ClipOutput(torch.randn(2, 3, 6), other, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
+    with pytest.raises(ValueError, match="class_logits must be"):
+        ClipOutput(torch.randn(2, 4, 6), logits, queries, queries, (20, 20), (20, 20))
+
+
+def test_a_video_tells_who_is_on_a_frame():
+    first = Track(7, 1, 0.9, {0: square(0, 0), 2: square(4, 4)}, frame_scores={2: 0.5})
+    second = Track(9, 0, 0.8, {2: square(1, 1)})
+    video = VideoInstances((first, second), num_frames=3, size=(8, 10), frame_rate=Fraction(30000, 1001))
+    assert video.at_frame(1).track_ids == ()
+    frame = video.at_frame(2)
+    assert (frame.track_ids, frame.labels, frame.scores) == ((7, 9), (1, 0), (0.5, 0.8))
+    assert first.areas() == {0: 4, 2: 4}
+    assert first.boxes_xywh()[2] == (4.0, 4.0, 2.0, 2.0)
+    with pytest.raises(IndexError, match="frame_index"):
+        video.at_frame(3)
+
+
+def test_a_mask_outside_the_video_is_refused():
+    with pytest.raises(ValueError, match="frame 3 of a video of 3 frames"):
+        VideoInstances((Track(1, 0, 1.0, {3: square(0, 0)}),), num_frames=3, size=(8, 10))
+
+
+def test_frame_instances_need_one_length():
+    with pytest.raises(ValueError, match="one length"):
+        FrameInstances(0, (8, 10), (1, 2), (0,), (0.5,), (square(0, 0),))
+
+
+def test_rle_round_trip_and_iou():
+    masks = np.random.default_rng(0).random((4, 9, 7)) > 0.5
+    encoded = encode_masks(masks)
+    assert all(isinstance(rle["counts"], str) for rle in encoded)
+    np.testing.assert_array_equal(np.stack([decode_rle(rle) for rle in encoded]), masks)
+    expected = [[(a & b).sum() / (a | b).sum() for b in masks[:2]] for a in masks]
+    np.testing.assert_allclose(rle_iou(encoded, encoded[:2]), expected)
+    assert encode_masks(masks[:0]) == []
+    assert rle_iou([], encoded).shape == (0, 4)
+    with pytest.raises(ValueError, match="masks must be"):
+        encode_masks(masks[0])

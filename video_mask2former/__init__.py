@@ -1,0 +1,76 @@
+"""Video instance segmentation with Mask2Former; an image is a clip with T = 1.
+
+::
+
+    import video_mask2former as vm2f
+
+    model = vm2f.load("ytvis_2019/r50", weights="model_final.pkl")
+    output = model(frames)                         # (B, T, 3, H, W), RGB 0..255
+    result = vm2f.segment_video(model, "in.mp4")   # tracks with stable ids
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from video_mask2former._version import __version__
+
+if TYPE_CHECKING:
+    from video_mask2former import ops
+    from video_mask2former.hub import load
+    from video_mask2former.inference import segment_video, stream_video
+    from video_mask2former.mask_logits import MaskLogits
+    from video_mask2former.models import VideoMask2Former
+    from video_mask2former.structures import (
+        ClipFeatures,
+        ClipOutput,
+        ClipTarget,
+        FrameInstances,
+        Track,
+        VideoInstances,
+    )
+
+# Where each public name lives. They are imported when first used, so that `video-mask2former --help` need not wait for
+# torch.
+_HOME = {
+    "ClipFeatures": "structures",
+    "ClipOutput": "structures",
+    "ClipTarget": "structures",
+    "FrameInstances": "structures",
+    "MaskLogits": "mask_logits",
+    "Track": "structures",
+    "VideoInstances": "structures",
+    "VideoMask2Former": "models",
+    "load": "hub",
+    "segment_video": "inference",
+    "stream_video": "inference",
+}
+
+__all__ = [
+    "ClipFeatures",
+    "ClipOutput",
+    "ClipTarget",
+    "FrameInstances",
+    "MaskLogits",
+    "Track",
+    "VideoInstances",
+    "VideoMask2Former",
+    "__version__",
+    "load",
+    "ops",
+    "segment_video",
+    "stream_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return importlib.import_module("video_mask2former.ops")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"video_mask2former.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'video_mask2former' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__
