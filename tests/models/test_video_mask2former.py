@@ -1,0 +1,130 @@
+"""The whole model: clips and images, batches and single clips, chunks and whole videos, compiled and eager."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from video_mask2former.structures import ClipFeatures, ClipOutput
+
+
+def assert_same_output(first: ClipOutput, second: ClipOutput, tolerance: float = 1e-9) -> None:
+    torch.testing.assert_close(first.class_logits, second.class_logits, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(first.mask_logits.dense(), second.mask_logits.dense(), atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(first.query_embeddings, second.query_embeddings, atol=tolerance, rtol=tolerance)
+
+
+@pytest.fixture
+def frames() -> torch.Tensor:
+    return torch.rand(2, 3, 3, 50, 70, dtype=torch.float64) * 255
+
+
+@torch.no_grad()
+def test_a_batch_of_clips_equals_clips_one_by_one(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64)
+    batch = model(frames)
+    for index in range(2):
+        assert_same_output(batch.clip(index), model(frames[index : index + 1]))
+
+
+@torch.no_grad()
+def test_chunks_of_frames_equal_the_whole_clip(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64)
+    chunks = [model.encode(frames[:, start:stop]) for start, stop in ((0, 2), (2, 3))]
+    assert_same_output(model.decode(ClipFeatures.concatenate(chunks)), model(frames))
+
+
+@torch.no_grad()
+def test_clips_of_different_sizes_are_padded_to_one(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64)
+    smaller = frames[1, :, :, :33, :64]
+    output = model([frames[0], smaller])
+    assert output.padded_size == (64, 96) and output.frame_size == (50, 70)
+    assert_same_output(output.clip(0), model(frames[:1]))
+
+
+@torch.no_grad()
+def test_an_image_is_a_clip_of_one_frame(tiny_model, frames):
+    """An image model's frames do not see each other's time: with T = 1 every clip length gives the image's output."""
+    model = tiny_model(temporal=False, dtype=torch.float64)
+    images = frames[0][:, None]  # three images as a batch of clips with T = 1
+    batch = model(images)
+    for index in range(3):
+        assert_same_output(batch.clip(index), model(images[index : index + 1]))
+
+
+@torch.no_grad()
+def test_bytes_and_floats_are_the_same_frames(tiny_model):
+    model = tiny_model()
+    frames = torch.randint(0, 256, (1, 2, 3, 40, 40), dtype=torch.uint8)
+    assert_same_output(model(frames), model(frames.float()))
+
+
+@torch.no_grad()
+def test_precision_of_the_model_is_kept(tiny_model, frames):
+    assert tiny_model(dtype=torch.float64)(frames.float()).class_logits.dtype == torch.float64
+    assert tiny_model()(frames).class_logits.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_output_shapes(tiny_model, frames):
+    output = tiny_model(num_classes=3, num_queries=6)(frames)
+    assert output.class_logits.shape == (2, 6, 4)
+    assert output.mask_logits.dense().shape == (2, 6, 3, 16, 24)
+    assert (output.frame_size, output.padded_size) == ((50, 70), (64, 96))
+
+
+@torch.no_grad()
+def test_training_and_evaluation_run_the_same_model(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64)
+    assert_same_output(model.train()(frames), model.eval()(frames))
+
+
+def test_recomputed_activations_give_the_same_gradients(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64).train()
+
+    def gradients(recompute: bool) -> list[torch.Tensor]:
+        model.recompute_activations(recompute)
+        output = model(frames)
+        total = output.class_logits.square().mean() + output.mask_logits.dense().square().mean()
+        return list(torch.autograd.grad(total, list(model.parameters()), allow_unused=True))
+
+    torch.testing.assert_close(gradients(True), gradients(False))
+
+
+@torch.no_grad()
+def test_autocast_stays_close(tiny_model, frames):
+    model = tiny_model()
+    full = model(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(frames)
+    assert (half.class_logits.float() - full.class_logits).abs().max() < 0.2 * full.class_logits.abs().max()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiled_equals_eager(tiny_model, frames):
+    model = tiny_model(dtype=torch.float64)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert_same_output(compiled(frames), model(frames), tolerance=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(3, 3, 40, 40), r"must be \(B, T, 3, H, W\)"),
+        (torch.zeros(1, 2, 40, 40, 3), r"must be \(T, 3, H, W\)"),
+        (torch.zeros(1, 0, 3, 40, 40), r"must be \(T, 3, H, W\)"),
+        (torch.zeros(0, 2, 3, 40, 40), "at least one clip"),
+        ([torch.zeros(2, 3, 40, 40), torch.zeros(1, 3, 40, 40)], "T = 2"),
+    ],
+)
+def test_frames_are_checked(tiny_model, bad, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model()(bad)
+
+
+def test_class_names_must_fit(tiny_model):
+    assert tiny_model(class_names=("a", "b", "c")).class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="class_names must name 3"):
+        tiny_model(class_names=("a",))
