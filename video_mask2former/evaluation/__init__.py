@@ -1,0 +1,34 @@
+"""Measures of quality: video AP, image AP, panoptic quality, mIoU, identities; and how they are reported."""
+
+from video_mask2former.evaluation.ap_breakdowns import (
+    ap_by_instance_count,
+    ap_by_motion_speed,
+    ap_by_track_length,
+    short_long_summary,
+)
+from video_mask2former.evaluation.coco_ap import CocoApEvaluator
+from video_mask2former.evaluation.evaluator import Evaluator
+from video_mask2former.evaluation.identity import IdentityEvaluator
+from video_mask2former.evaluation.miou import LabelMap, SemanticIouEvaluator
+from video_mask2former.evaluation.panoptic_quality import PanopticMap, PanopticQualityEvaluator
+from video_mask2former.evaluation.report import Report, format_figure
+from video_mask2former.evaluation.video_quality import video_qualities
+from video_mask2former.evaluation.ytvis_ap import YtvisApEvaluator
+
+__all__ = [
+    "CocoApEvaluator",
+    "Evaluator",
+    "IdentityEvaluator",
+    "LabelMap",
+    "PanopticMap",
+    "PanopticQualityEvaluator",
+    "Report",
+    "SemanticIouEvaluator",
+    "YtvisApEvaluator",
+    "ap_by_instance_count",
+    "ap_by_motion_speed",
+    "ap_by_track_length",
+    "format_figure",
+    "short_long_summary",
+    "video_qualities",
+]
