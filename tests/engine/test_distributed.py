@@ -1,51 +1,12 @@
 from __future__ import annotations
 
-import os
 import signal
-import time
 
 import pytest
 import torch
+import toy_training
 
 from video_mask2former import distributed
-
-
-def report_collectives(folder: str) -> int:
-    rank = distributed.rank()
-    tensor = torch.tensor([1.0 + rank, 10.0])
-    values = {
-        "world_size": distributed.world_size(),
-        "local_rank": distributed.local_rank(),
-        "sum": distributed.all_reduce_sum(1.5 + rank),
-        "mean": distributed.all_reduce_mean(1.0 + rank),
-        "max": distributed.all_reduce_max(float(-rank)),
-        "tensor_sum": distributed.all_reduce_sum(tensor).tolist(),
-        "tensor": tensor.tolist(),
-        "objects": distributed.gather_objects({"rank": rank}),
-        "broadcast": distributed.broadcast_object(f"from {rank}"),
-        "main": distributed.is_main_process(),
-    }
-    distributed.barrier()
-    torch.save(values, f"{folder}/{rank}.pth")
-    return 7
-
-
-def fail_on_the_second_rank() -> int:
-    if distributed.rank() == 1:
-        raise ValueError("a rank that fails")
-    return 0
-
-
-def wait_for_sigterm(folder: str) -> int:
-    received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    distributed.barrier()
-    if distributed.is_main_process():
-        os.kill(os.getppid(), signal.SIGTERM)
-    deadline = time.monotonic() + 20
-    while not received and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return 128 + received[0] if received else 1
 
 
 def test_one_process_needs_no_group() -> None:
@@ -62,7 +23,7 @@ def test_one_process_needs_no_group() -> None:
 
 
 def test_two_processes_agree(tmp_path) -> None:
-    assert distributed.launch(2, report_collectives, (str(tmp_path),), "cpu") == 7
+    assert distributed.launch(2, toy_training.report_collectives, (str(tmp_path),), "cpu") == 7
 
     for rank in range(2):
         values = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
@@ -81,18 +42,18 @@ def test_two_processes_agree(tmp_path) -> None:
 def test_launch_names_the_error_of_a_failed_rank(monkeypatch) -> None:
     monkeypatch.setattr(distributed, "GRACE_SECONDS", 2.0)
     with pytest.raises(RuntimeError, match="a rank that fails"):
-        distributed.launch(2, fail_on_the_second_rank, (), "cpu")
+        distributed.launch(2, toy_training.fail_on_the_second_rank, (), "cpu")
 
 
-def test_launch_passes_signals_on(tmp_path) -> None:
-    assert distributed.launch(2, wait_for_sigterm, (str(tmp_path),), "cpu") == 128 + signal.SIGTERM
+def test_launch_passes_signals_on() -> None:
+    assert distributed.launch(2, toy_training.wait_for_sigterm, (), "cpu") == 128 + signal.SIGTERM
 
 
 def test_launch_rejects_impossible_counts() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        distributed.launch(0, report_collectives, (), "cpu")
+        distributed.launch(0, toy_training.report_collectives, (), "cpu")
     with pytest.raises(ValueError, match=r"1000 GPUs were asked for"):
-        distributed.launch(1000, report_collectives, (), "cuda")
+        distributed.launch(1000, toy_training.report_collectives, (), "cuda")
 
 
 def test_incomplete_torchrun_environment_is_named(monkeypatch) -> None:

@@ -1,0 +1,47 @@
+"""A clean end on SIGINT and SIGTERM: the step is finished, a checkpoint is written, then the run stops."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Notes the first SIGINT or SIGTERM inside a ``with`` block; a second one raises KeyboardInterrupt at once.
+
+    Outside the main thread, which alone may handle signals, it notes nothing.
+
+    Attributes:
+        signal_number: The signal that came, 0 before any.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number:
+            raise KeyboardInterrupt
+        self.signal_number = number
+        logger.warning(
+            "%s: stopping after this step, with a checkpoint. Once more stops at once, without.",
+            signal.Signals(number).name,
+        )
