@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_training import make_trainer
 
 from video_mask2former.engine import CheckpointFolder, load_state, save_state
 
@@ -19,6 +20,14 @@ def start_training(folder: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, str(TOY), str(folder), *options]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def resume_training(folder: Path) -> int:
+    """Go on with the training of the other process in this one; returns the steps that were left."""
+    trainer = make_trainer(folder, max_steps=20)
+    trainer.load_state_dict(trainer.checkpoints.load_latest())
+    start = trainer.step
+    return trainer.train().step - start
 
 
 def test_newest_checkpoints_are_kept(tmp_path) -> None:
@@ -91,9 +100,7 @@ def test_kill_in_the_middle_of_a_write_loses_nothing(tmp_path) -> None:
     assert [path.name for path in tmp_path.glob(".checkpoint_*")] != [], "the kill came in the middle of the write"
     assert CheckpointFolder(tmp_path).load_latest()["iteration"] == 4
 
-    with start_training(tmp_path, "--resume") as process:
-        process.communicate(timeout=60)
-    assert process.returncode == 0
+    resume_training(tmp_path)
     assert CheckpointFolder(tmp_path).load_latest()["iteration"] == 20
     assert list(tmp_path.glob(".checkpoint_*")) == []
 
@@ -109,10 +116,7 @@ def test_sigterm_ends_with_a_checkpoint_that_resumes(tmp_path) -> None:
     stopped_at = CheckpointFolder(tmp_path).load_latest()["iteration"]
     assert 5 <= stopped_at < 20
 
-    with start_training(tmp_path, "--resume") as process:
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert output.count("step\n") == 20 - stopped_at
+    assert resume_training(tmp_path) == 20 - stopped_at
 
 
 def test_every_value_comes_back(tmp_path) -> None:

@@ -212,16 +212,11 @@ def main() -> int:
     """Train in a process of its own, that tests send signals to."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--hang-in-save", type=int, default=0, help="stop for ever in the middle of this save")
     args = parser.parse_args()
     if args.hang_in_save:
         _hang_in_save(args.hang_in_save)
     trainer = make_trainer(args.folder, loader=SlowLoader(2), max_steps=20, checkpoint_period=4)
-    if args.resume:
-        state = trainer.checkpoints.load_latest()
-        assert state is not None
-        trainer.load_state_dict(state)
     result = trainer.train()
     return 128 + result.signal_number if result.signal_number else 0
 
