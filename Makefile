@@ -1,0 +1,53 @@
+# Each target sets up what it needs in $(VENV); nothing outside of this folder is touched.
+#   make demo    real inference on a short clip, pictures in demo/
+#   make test    all tests
+#   make lint    linters and the type checker
+#   make bench   measurements against physical limits (docs/benchmarks.md)
+# A CPU-only torch is a small download: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+KERNELS := $(wildcard video_mask2former/ops/csrc/*)
+
+.PHONY: install demo test test-cuda lint format bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py $(KERNELS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77" wheel
+	$(BIN)/python -m pip install --quiet $(INDEX) "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[train,dev]"
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile tests
+
+test-cuda: $(STAMP)
+	REQUIRE_CUDA=1 $(BIN)/python -m pytest --quiet -m cuda tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python tools/benchmark.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find video_mask2former -name '*.so' -delete
