@@ -35,7 +35,6 @@ class TrainingConfig(Section):
     )
     ema_decay: float = option(0.0, "Decay of a moving average of the weights; 0 is none.", at_least=0, at_most=1)
     compile: bool = option(False, "Compile the model with torch.compile.")
-    recompute_activations: bool = option(False, "Save memory by computing activations again in the backward pass.")
     output: str = option("output", "Folder of checkpoints, logs and pictures.")
     checkpoint_period: int = option(1000, "Steps between checkpoints.", at_least=1)
     keep_checkpoints: int = option(2, "How many of the newest checkpoints stay.", at_least=1)

@@ -1,0 +1,1 @@
+"""Objects from configuration: the only room, beside the command line, that reads it."""

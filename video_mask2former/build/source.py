@@ -1,0 +1,94 @@
+"""Configurations from wherever they are: YAML of ours or of detectron2, shipped ones by name, folders, checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from video_mask2former.config import Config, apply_overrides, config_from_mapping, load_config
+from video_mask2former.convert import (
+    Checkpoint,
+    convert_detectron2_config,
+    read_detectron2_yaml,
+    read_huggingface_config,
+)
+
+_CONFIG_FOLDER = "configs"
+_PACKAGED_CONFIGS = "video_mask2former.configs"
+
+
+def read_config(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration from wherever it is.
+
+    Args:
+        source: One of: a YAML file of this package or of detectron2; a Hugging Face folder with a ``config.json``; or
+            the name of a shipped configuration, such as ``ytvis_2019/r50`` or ``configs/ytvis_2019/r50.yaml``.
+        overrides: ``section.option=value``, which win over the source, whatever its kind.
+
+    Raises:
+        FileNotFoundError: If there is no such file, folder or name.
+        ValueError: If it does not hold a valid configuration.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return apply_overrides(config_from_mapping(read_huggingface_config(path), str(path)), overrides)
+    if not path.is_file():
+        path = _find_shipped(os.fspath(source))
+    if is_detectron2_yaml(path):
+        values = convert_detectron2_config(read_detectron2_yaml(path), str(path))
+        return apply_overrides(config_from_mapping(values, str(path)), overrides)
+    return load_config(path, overrides)
+
+
+def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Sequence[str] = ()) -> Config | None:
+    """The configuration that was saved inside a checkpoint, None where there is none."""
+    values = checkpoint.config
+    if isinstance(values, str):
+        values = yaml.safe_load(values)
+    if values is None:
+        return None
+    return apply_overrides(config_from_mapping(values, f"the configuration inside {origin}"), overrides)
+
+
+def is_detectron2_yaml(path: Path) -> bool:
+    """Whether a YAML file has sections in capitals, as detectron2's have."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a configuration: it is no text.") from error
+    keys = [line.split(":")[0] for line in lines if line[:1].isalpha() or line.startswith("_")]
+    return bool(keys) and all(key == key.upper() for key in keys)
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that :func:`read_config` knows, such as ``ytvis_2019/r50``."""
+    root = _shipped_root()
+    files = sorted(file.relative_to(root) for file in root.rglob("*.yaml"))
+    return [file.with_suffix("").as_posix() for file in files if not file.parts[0].startswith("_")]
+
+
+def _find_shipped(name: str) -> Path:
+    root = _shipped_root()
+    relative = Path(name.removesuffix(".yaml") + ".yaml")
+    if relative.parts[0] == _CONFIG_FOLDER:
+        relative = relative.relative_to(_CONFIG_FOLDER)
+    path = root / relative
+    if relative.is_absolute() or ".." in relative.parts or not path.is_file():
+        shipped = ", ".join(shipped_configs())
+        raise FileNotFoundError(f"no configuration {name!r}: neither a file nor a folder, nor one of: {shipped}.")
+    return path
+
+
+def _shipped_root() -> Path:
+    """The folder of shipped configurations: inside an installed package, or at the top of a clone."""
+    clone = Path(__file__).parents[2] / _CONFIG_FOLDER
+    if clone.is_dir() and (clone.parent / "pyproject.toml").is_file():
+        return clone
+    try:
+        return Path(str(resources.files(_PACKAGED_CONFIGS)))
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError("this installation came without its configurations; install it again.") from error

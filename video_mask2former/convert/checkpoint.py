@@ -1,0 +1,199 @@
+"""Reading and writing checkpoint files: ``.pth``, detectron2's ``.pkl``, ``.safetensors``, and folders of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from video_mask2former.atomic import atomic_path
+from video_mask2former.convert.restricted_pickle import load_arrays
+
+# In the order they are looked for in a folder.
+FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_INDEX_SUFFIX = ".index.json"
+_WEIGHT_KEYS = ("model", "state_dict", "blobs")
+_CONFIG_KEY = "config"
+# How torch.save began before it wrote zip files.
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds of a model.
+
+    Attributes:
+        weights: Name to tensor, as named in the file.
+        config: The configuration saved with it, None where there is none: YAML text, or plain values.
+    """
+
+    weights: dict[str, Tensor]
+    config: str | Mapping[str, Any] | None = None
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint onto the CPU, telling its kind by its content. Nothing in the file is ever executed.
+
+    Args:
+        path: A file, the index of a checkpoint in several files, or a folder that holds one of ``FOLDER_FILES``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, is no checkpoint, or asks for code to be run.
+    """
+    file = _find_file(Path(path))
+    if file.name.endswith(_INDEX_SUFFIX):
+        return _read_parts(file)
+    with file.open("rb") as stream:
+        head = stream.read(16)
+    if not head:
+        raise ValueError(f"{file} is empty. Download it again.")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
+        return _read_safetensors(file)
+    if head.startswith(b"PK") or head.startswith(_LEGACY_TORCH):
+        return _read_torch(file)
+    if head.startswith(b"\x80") or file.suffix == ".pkl":
+        return _read_pickle(file)
+    raise ValueError(f"{file} is not a checkpoint: {_describe_content(head)}.")
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str], weights: Mapping[str, Tensor], config_yaml: str | None = None
+) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Args:
+        path: The suffix tells the kind: ``.safetensors``, ``.pth`` or ``.pt``, or detectron2's ``.pkl``.
+        weights: Name to tensor.
+        config_yaml: Configuration of the model, kept beside the weights where the kind has room for it.
+    """
+    suffix = Path(path).suffix
+    if suffix not in (".safetensors", ".pth", ".pt", ".pkl"):
+        raise ValueError(f"a checkpoint ends in .safetensors, .pth, .pt or .pkl, got {os.fspath(path)!r}.")
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+    with atomic_path(path) as temporary:
+        if suffix == ".safetensors":
+            metadata = {"format": "pt"} | ({_CONFIG_KEY: config_yaml} if config_yaml is not None else {})
+            save_file(tensors, temporary, metadata=metadata)
+        elif suffix == ".pkl":
+            arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+            temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "video_mask2former"}, protocol=2))
+        else:
+            torch.save({"model": tensors} | ({_CONFIG_KEY: config_yaml} if config_yaml is not None else {}), temporary)
+
+
+def _find_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint {path}.")
+    for name in FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(f"folder {path} has none of {', '.join(FOLDER_FILES)}.")
+
+
+def _read_parts(index: Path) -> Checkpoint:
+    """A checkpoint in several files, which an index lists."""
+    try:
+        file_of_key: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{index} is not an index of a checkpoint: {error!r}.") from error
+    weights: dict[str, Tensor] = {}
+    config: str | Mapping[str, Any] | None = None
+    for name in sorted(set(file_of_key.values())):
+        if Path(name).name != name:
+            raise ValueError(f"{index} names the file {name!r}, which is not beside it.")
+        part = read_checkpoint(index.parent / name)
+        weights |= part.weights
+        config = config or part.config
+    absent = sorted(file_of_key.keys() - weights.keys())
+    if absent:
+        raise ValueError(f"{len(absent)} tensors that {index} lists are not in its files, first: {absent[0]!r}.")
+    return Checkpoint(weights, config)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is a damaged safetensors file: {error}. Download it again.") from error
+    return Checkpoint(weights, metadata.get(_CONFIG_KEY))
+
+
+def _read_torch(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} was refused, since it holds more than tensors and plain containers: {_first_line(error)}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged torch file: {_first_line(error)} Download it again.") from error
+    return _from_content(content, path)
+
+
+def _read_pickle(path: Path) -> Checkpoint:
+    try:
+        with path.open("rb") as file:
+            content = load_arrays(file)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return _from_content(content, path)
+
+
+def _from_content(content: object, path: Path) -> Checkpoint:
+    """Find the weights in what a file holds: a mapping of tensors, or a mapping that has one under a usual name."""
+    config = None
+    weights = content
+    if isinstance(content, Mapping):
+        key = next((key for key in _WEIGHT_KEYS if isinstance(content.get(key), Mapping)), None)
+        if key is not None:
+            weights = content[key]
+            config = content.get(_CONFIG_KEY)
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"{path} holds {type(weights).__name__}, expected a mapping of names to tensors.")
+    tensors = {str(key): _to_tensor(value) for key, value in weights.items() if isinstance(value, (Tensor, np.ndarray))}
+    if not tensors:
+        raise ValueError(f"{path} holds no tensors; its entries are {[str(key) for key in weights][:5]}.")
+    if all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
+    return Checkpoint(tensors, config if isinstance(config, (str, Mapping)) else None)
+
+
+def _to_tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if value.dtype.kind not in "fiub":
+        raise ValueError(f"arrays of a checkpoint must hold numbers, got one of dtype {value.dtype}.")
+    return torch.from_numpy(np.array(value, order="C", dtype=value.dtype.newbyteorder("=")))
+
+
+def _describe_content(head: bytes) -> str:
+    if head.startswith(b"version https://"):
+        return "it is a Git LFS pointer; fetch the file itself with 'git lfs pull'"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page; the download failed"
+    return f"it begins with {head[:8]!r}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

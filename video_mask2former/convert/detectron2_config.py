@@ -1,0 +1,247 @@
+"""Configurations of Mask2Former, M2F-VIS and MinVIS in detectron2's YAML, by an explicit table of keys.
+
+``KEYS`` says of every key that those configurations have what becomes of it: an option of ours, a value that this model
+has built in, a key that says nothing here, or one of several that make an option together.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.convert.key_map import nearest
+
+_BASE = "_BASE_"
+_DETECTRON2_URL = "detectron2://ImageNetPretrained/"
+# The published sizes of training images: a list in Python, which is read here and not run.
+_SIZE_RANGE = re.compile(
+    r"\[\s*int\(\s*x\s*\*\s*([0-9.]+)\s*\*\s*([0-9]+)\s*\)\s*for x in range\(\s*([0-9]+)\s*,\s*([0-9]+)\s*\)\s*\]"
+)
+_CLASS_LIST_OF_DATASET = (
+    ("ytvis_2019", "ytvis_2019", 40),
+    ("ytvis_2021", "ytvis_2021", 40),
+    ("ytvis_2022", "ytvis_2021", 40),
+    ("ovis", "ovis", 25),
+    ("coco_2017_train_panoptic", "coco_panoptic", 133),
+    ("coco_2017_train", "coco_instance", 80),
+    ("ade20k_sem_seg", "ade20k_semantic", 150),
+)
+_COLOR_AUGMENTATIONS = {"brightness", "contrast", "saturation"}
+
+
+def read_detectron2_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file of detectron2 and those its ``_BASE_`` leads to, merged; Python tags in it are not run.
+
+    Raises:
+        FileNotFoundError: If one of the files does not exist.
+        ValueError: If one of them is no YAML, has a Python tag other than the published lists of sizes, or builds on
+            itself.
+    """
+    return _read(Path(path), ())
+
+
+def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Our options for those of a detectron2 configuration.
+
+    Keys that the configuration does not give have the published code's defaults.
+
+    Args:
+        values: The merged configuration.
+        origin: Name of the file, for errors.
+
+    Returns:
+        Section to option to value.
+
+    Raises:
+        ValueError: If a key is unknown, or asks for something that this model does not do.
+    """
+    given = _flatten(values)
+    unknown = [key for key in given if key not in KEYS]
+    if unknown:
+        raise ValueError(
+            f"unknown key {unknown[0]!r} in {origin}{nearest(unknown[0], KEYS)}. "
+            "Add it to the table of video_mask2former/convert/detectron2_keys.py if it means nothing here."
+        )
+    flat = DEFAULTS | given
+    options: dict[str, Any] = {}
+    for key, value in flat.items():
+        rule = KEYS[key]
+        if isinstance(rule, Built):
+            if value not in rule.values:
+                expected = " or ".join(repr(choice) for choice in rule.values)
+                raise ValueError(f"{key} must be {expected}, got {value!r} in {origin}: {rule.reason}.")
+        elif isinstance(rule, Option):
+            converted = rule.convert(value)
+            if options.setdefault(rule.name, converted) != converted:
+                raise ValueError(
+                    f"{key} must agree with the other key for {rule.name}, {options[rule.name]!r}, "
+                    f"got {value!r} in {origin}."
+                )
+        else:
+            assert isinstance(rule, (Combined, Unused))
+    for combine in (_classes, _backbone, _inference, _resizing, _schedule, _initial_weights):
+        options |= combine(flat, origin)
+    return _nest(options)
+
+
+def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in readers:
+        chain = " -> ".join(str(reader) for reader in (*readers, resolved))
+        raise ValueError(f"{_BASE} of {readers[-1]} leads back to a file that is being read: {chain}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {path}.")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Detectron2Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file that can be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"the top level of {path} must be a mapping of sections, got {type(values).__name__}.")
+    base = values.pop(_BASE, None)
+    return values if base is None else _merge(_read(path.parent / base, (*readers, resolved)), values)
+
+
+def _merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in update.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = _literal(value)
+    return flat
+
+
+def _literal(value: object) -> object:
+    """Tuples and the like are text to YAML; detectron2 reads such text as Python literals, and so does this."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            return value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nest(options: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in options.items():
+        *sections, last = name.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return nested
+
+
+def _classes(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    num_classes = flat["MODEL.SEM_SEG_HEAD.NUM_CLASSES"]
+    for dataset in flat["DATASETS.TRAIN"]:
+        for prefix, class_list, size in _CLASS_LIST_OF_DATASET:
+            if dataset.startswith(prefix) and size == num_classes:
+                return {"model.class_list": class_list}
+    return {}
+
+
+def _backbone(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    names = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
+    name = flat["MODEL.BACKBONE.NAME"]
+    if name not in names:
+        raise ValueError(f"MODEL.BACKBONE.NAME must be {' or '.join(names)}, got {name!r} in {origin}.")
+    return {"model.backbone.name": names[name]}
+
+
+def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    architecture = flat["MODEL.META_ARCHITECTURE"]
+    test = {task: flat[f"MODEL.MASK_FORMER.TEST.{task}_ON"] for task in ("PANOPTIC", "INSTANCE", "SEMANTIC")}
+    task = next((task.lower() for task, is_on in test.items() if is_on), "instance")
+    options: dict[str, Any] = {"inference.task": task}
+    if architecture == "VideoMaskFormer":
+        return options | {"inference.mode": "clip", "inference.top_k": 10}
+    options |= {"inference.mode": "online", "inference.window": 1}
+    if architecture == "VideoMaskFormer_frame":
+        return options | {"inference.tracker": "query", "inference.top_k": 10}
+    # A single image is a clip of one frame.
+    options["inference.top_k"] = flat["TEST.DETECTIONS_PER_IMAGE"]
+    return options | {"data.num_frames": 1, "data.frame_range": 0}
+
+
+def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    is_jittered = str(flat["INPUT.DATASET_MAPPER_NAME"]).endswith("_lsj")
+    if is_jittered:
+        size = flat["INPUT.IMAGE_SIZE"]
+        return {
+            "data.resize": "large_scale_jitter",
+            "data.jitter_scales": [flat["INPUT.MIN_SCALE"], flat["INPUT.MAX_SCALE"]],
+            "data.crop_size": [size, size],
+        }
+    sides = flat["INPUT.MIN_SIZE_TRAIN"]
+    options: dict[str, Any] = {
+        "data.resize": "short_side",
+        "data.short_sides": sides if isinstance(sides, list) else [sides],
+        "data.crop_size": None,
+    }
+    if flat["INPUT.CROP.ENABLED"]:
+        if flat["INPUT.CROP.TYPE"] != "absolute":
+            raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got {flat['INPUT.CROP.TYPE']!r} in {origin}.")
+        options["data.crop_size"] = flat["INPUT.CROP.SIZE"]
+    augmentations = set(flat["INPUT.AUGMENTATIONS"])
+    if augmentations - _COLOR_AUGMENTATIONS:
+        known = ", ".join(sorted(_COLOR_AUGMENTATIONS))
+        raise ValueError(f"INPUT.AUGMENTATIONS may have {known}, got {sorted(augmentations)} in {origin}.")
+    options["data.color_jitter"] = bool(augmentations) or flat["INPUT.COLOR_AUG_SSD"]
+    return options
+
+
+def _schedule(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    schedules = {"WarmupMultiStepLR": "multistep", "WarmupPolyLR": "polynomial"}
+    name = flat["SOLVER.LR_SCHEDULER_NAME"]
+    if name not in schedules:
+        raise ValueError(f"SOLVER.LR_SCHEDULER_NAME must be {' or '.join(schedules)}, got {name!r} in {origin}.")
+    steps = flat["SOLVER.STEPS"] if name == "WarmupMultiStepLR" else []
+    clip_norm = flat["SOLVER.CLIP_GRADIENTS.CLIP_VALUE"] if flat["SOLVER.CLIP_GRADIENTS.ENABLED"] else 0.0
+    return {
+        "training.schedule": schedules[name],
+        "training.decay_steps": [step for step in steps if step < flat["SOLVER.MAX_ITER"]],
+        "training.clip_norm": clip_norm,
+    }
+
+
+def _initial_weights(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """``MODEL.WEIGHTS`` is an ImageNet backbone or a whole model; the published names tell which."""
+    weights = flat["MODEL.WEIGHTS"]
+    if not weights:
+        return {}
+    is_backbone = weights.startswith(_DETECTRON2_URL) or Path(weights).name.startswith(("R-50", "R-101", "swin_"))
+    return {"model.backbone.weights" if is_backbone else "training.init_weights": weights}
+
+
+class _Detectron2Loader(yaml.SafeLoader):
+    """Plain YAML, and the one Python expression that the published files have."""
+
+
+def _construct_sizes(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
+    arguments = loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else []
+    match = _SIZE_RANGE.fullmatch(str(arguments[0]).strip()) if len(arguments) == 1 else None
+    if match is None:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"Python code is not run: {arguments}; write the list of sizes itself", node.start_mark
+        )
+    factor, base, start, stop = match.groups()
+    return [int(x * float(factor) * int(base)) for x in range(int(start), int(stop))]
+
+
+_Detectron2Loader.add_constructor("tag:yaml.org,2002:python/object/apply:eval", _construct_sizes)

@@ -1,0 +1,92 @@
+"""The kinds of checkpoint that are understood, and how each is recognised by its keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from video_mask2former.convert import detectron2, huggingface, msra, swin, torchvision
+from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
+from video_mask2former.convert.key_map import KeyMap, Rename
+
+# ImageNet Swin checkpoints know nothing of the norms that Mask2Former puts on each level.
+_LEVEL_NORMS = r"backbone\.output_norms\."
+
+
+@dataclass(frozen=True)
+class CheckpointFormat:
+    """One way of naming parameters.
+
+    Attributes:
+        name: What reports call it.
+        marker: Regular expression that finds one of its keys and no other format's.
+        key_map: Its table of names.
+        is_backbone: Whether it holds an ImageNet backbone rather than a whole model.
+        may_lack: Regular expression for parameters of ours that such a checkpoint never has.
+        adapt: Changes to values that differ in meaning, applied under our names.
+    """
+
+    name: str
+    marker: str
+    key_map: KeyMap
+    is_backbone: bool = False
+    may_lack: str | None = None
+    adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+
+
+OURS = CheckpointFormat("video_mask2former", r"^(pixel_decoder|decoder)\.", KeyMap([Rename("{rest}", "{rest}")]))
+DETECTRON2 = CheckpointFormat("detectron2", r"^sem_seg_head\.", detectron2.MASK2FORMER)
+HUGGINGFACE = CheckpointFormat("huggingface", r"^model\.pixel_level_module\.", huggingface.MASK2FORMER)
+
+FORMATS = (
+    DETECTRON2,
+    HUGGINGFACE,
+    OURS,
+    CheckpointFormat(
+        "detectron2 ImageNet ResNet", r"^res2\.0\.conv1\.norm\.", detectron2.IMAGENET_RESNET, is_backbone=True
+    ),
+    CheckpointFormat(
+        "MSRA ImageNet ResNet",
+        r"^res2_0_branch2a_w$",
+        msra.RESNET,
+        is_backbone=True,
+        adapt=msra.to_rgb_with_statistics,
+    ),
+    CheckpointFormat(
+        "torchvision ImageNet ResNet", r"^layer1\.0\.conv1\.weight$", torchvision.RESNET, is_backbone=True
+    ),
+    CheckpointFormat(
+        "torchvision ImageNet Swin",
+        r"^features\.0\.0\.weight$",
+        torchvision.SWIN,
+        is_backbone=True,
+        may_lack=_LEVEL_NORMS,
+    ),
+    CheckpointFormat(
+        "timm ImageNet Swin", r"^layers\.3\.downsample\.", swin.TIMM_SWIN, is_backbone=True, may_lack=_LEVEL_NORMS
+    ),
+    CheckpointFormat(
+        "ImageNet Swin", r"^patch_embed\.proj\.weight$", swin.IMAGENET_SWIN, is_backbone=True, may_lack=_LEVEL_NORMS
+    ),
+    CheckpointFormat("EfficientNet-Lite0", r"^_conv_stem\.weight$", EFFICIENTNET_LITE0, is_backbone=True),
+)
+
+
+def identify_format(keys: Iterable[str]) -> CheckpointFormat:
+    """Tell which kind of checkpoint has these keys.
+
+    Raises:
+        ValueError: If none does.
+    """
+    names = list(keys)
+    for candidate in FORMATS:
+        marker = re.compile(candidate.marker)
+        if any(marker.search(name) for name in names):
+            return candidate
+    known = ", ".join(candidate.name for candidate in FORMATS)
+    raise ValueError(
+        f"this checkpoint of {len(names)} entries is of no known kind; its first keys are {names[:3]}. Known: {known}."
+    )

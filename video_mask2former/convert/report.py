@@ -1,0 +1,144 @@
+"""Loading weights into a model, strictly, with a report of what went where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from video_mask2former.convert.formats import CheckpointFormat, identify_format
+from video_mask2former.convert.key_map import nearest
+
+_CLASS_HEAD = "decoder.class_embed."
+# The option to change when a shape does not fit.
+_OPTION_OF_KEY = (
+    (r"decoder\.class_embed\.", "model.num_classes (or allow a class mismatch to start the class head anew)"),
+    (r"decoder\.query_(feat|embed)\.", "model.num_queries"),
+    (r"relative_position_bias_table$", "model.backbone.swin.window_size"),
+    (r"^backbone\.", "model.backbone"),
+    (r"^pixel_decoder\.", "model.pixel_decoder or model.hidden_dim"),
+    (r"^decoder\.", "model.hidden_dim or model.feedforward_dim"),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of each parameter of the model and each entry of the checkpoint.
+
+    Attributes:
+        format: Kind of checkpoint.
+        loaded: Parameters that took their values from it.
+        reinitialised: Parameters that keep the model's initial values on purpose, with the reason.
+        missing: Parameters that the checkpoint does not have.
+        unused: Entries of the checkpoint that were not taken, with the reason.
+    """
+
+    format: str
+    loaded: tuple[str, ...]
+    reinitialised: Mapping[str, str]
+    missing: tuple[str, ...]
+    unused: Mapping[str, str]
+
+    def summary(self) -> str:
+        """One line with the counts, and one for each group of entries that were not loaded."""
+        lines = [
+            f"{self.format} checkpoint: {len(self.loaded)} loaded, {len(self.reinitialised)} reinitialised, "
+            f"{len(self.missing)} missing, {len(self.unused)} unused"
+        ]
+        lines += _grouped("reinitialised", self.reinitialised)
+        lines += _grouped("missing", dict.fromkeys(self.missing, "not in the checkpoint"))
+        lines += _grouped("unused", self.unused)
+        return "\n".join(lines)
+
+
+def load_weights(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    *,
+    allow_class_mismatch: bool = False,
+    allow_partial: bool = False,
+) -> LoadReport:
+    """Copy a checkpoint of any known kind into a model.
+
+    Every parameter must be found with the right shape and every entry must be used or be known to be of no use,
+    otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only.
+
+    Args:
+        model: A :class:`VideoMask2Former`; its own types and device are kept.
+        state_dict: Name to tensor, under the names of any of ``FORMATS``.
+        allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
+        allow_partial: Load what fits and report the rest, whatever it is.
+
+    Raises:
+        ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
+    """
+    source = identify_format(state_dict)
+    converted = source.key_map.to_ours(state_dict)
+    weights = source.adapt(converted.weights) if source.adapt else converted.weights
+    own = {key: value for key, value in model.state_dict().items() if not source.is_backbone or _is_backbone(key)}
+    unused = dict(converted.ignored) | {key: "unknown name" for key in converted.unknown}
+    unused |= {key: "no such parameter in the model" for key in weights.keys() - own.keys()}
+
+    reinitialised: dict[str, str] = {}
+    mismatched: list[str] = []
+    for key, tensor in weights.items():
+        if key in own and tensor.shape != own[key].shape:
+            reason = f"{tuple(own[key].shape)} expected, {tuple(tensor.shape)} in the checkpoint"
+            reinitialised[key] = reason
+            if not (allow_class_mismatch and key.startswith(_CLASS_HEAD)):
+                mismatched.append(f"{key}: {reason}. {_advice(key)}".rstrip())
+    missing = []
+    for key in own.keys() - weights.keys():
+        if source.may_lack and re.match(source.may_lack, key):
+            reinitialised[key] = "an ImageNet backbone does not have it"
+        else:
+            missing.append(key)
+    loaded = [key for key in own if key in weights and key not in reinitialised]
+    if not allow_partial:
+        wrong = [key for key, reason in unused.items() if key not in converted.ignored]
+        _stop_on_problems(source, mismatched, sorted(missing), sorted(wrong))
+    if not loaded:
+        raise ValueError(f"nothing in this {source.name} checkpoint fits the model.")
+    with torch.no_grad():
+        for key in loaded:
+            own[key].copy_(weights[key])
+    return LoadReport(source.name, tuple(loaded), reinitialised, tuple(sorted(missing)), unused)
+
+
+def _is_backbone(key: str) -> bool:
+    return key.startswith("backbone.")
+
+
+def _stop_on_problems(source: CheckpointFormat, mismatched: list[str], missing: list[str], unused: list[str]) -> None:
+    problems = []
+    if mismatched:
+        problems.append(f"{len(mismatched)} have another shape: {_first(mismatched)}")
+    if missing:
+        problems.append(f"{len(missing)} parameters of the model are not in it: {_first(missing)}")
+    if unused:
+        hint = nearest(unused[0], missing)
+        problems.append(f"{len(unused)} of its entries have no place in the model: {_first(unused)}{hint}")
+    if problems:
+        raise ValueError(f"this {source.name} checkpoint does not fit the model.\n- " + "\n- ".join(problems))
+
+
+def _advice(key: str) -> str:
+    for pattern, option in _OPTION_OF_KEY:
+        if re.search(pattern, key):
+            return f"Change {option}."
+    return ""
+
+
+def _first(items: list[str], count: int = 3) -> str:
+    return "; ".join(items[:count]) + ("; ..." if len(items) > count else "")
+
+
+def _grouped(title: str, reasons: Mapping[str, str]) -> list[str]:
+    """One line for each reason, with the number of keys and the first of them."""
+    groups: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        groups.setdefault(reason, []).append(key)
+    return [f"  {title}, {reason}: {len(keys)} ({_first(sorted(keys), 2)})" for reason, keys in groups.items()]

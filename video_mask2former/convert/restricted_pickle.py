@@ -1,0 +1,145 @@
+"""Reading pickles of numpy arrays without ever running what is in them.
+
+A pickle is a program: it names callables and calls them. Here it gets none of the real ones. Each of the few names that
+arrays are pickled under stands for a class of this module that only records what it is given; the arrays are made
+afterwards, from recorded bytes of a numeric type.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from typing import IO, Any
+
+import numpy as np
+
+_NUMERIC_KINDS = "fiub"
+
+
+class _Refused(pickle.UnpicklingError):
+    """The pickle holds something other than arrays and plain containers."""
+
+
+class _Sealed:
+    """Refuses to be given attributes by a pickle, as instance and as class."""
+
+    def __setstate__(self, state: object) -> None:
+        raise _Refused(f"it sets the state of {type(self).__name__.strip('_')}")
+
+
+class _Dtype(_Sealed):
+    def __init__(self, code: str, *_flags: object) -> None:
+        self.code = code
+        self.byte_order = "="
+
+    def __setstate__(self, state: object) -> None:
+        assert isinstance(state, tuple)
+        self.byte_order = {"|": "=", "<": "<", ">": ">", "=": "="}[state[1]]
+
+    def numeric(self) -> np.dtype[Any]:
+        dtype = np.dtype(self.byte_order + self.code)
+        if dtype.kind not in _NUMERIC_KINDS:
+            raise _Refused(f"it has an array of {dtype}, which is no number")
+        return dtype
+
+
+class _Array(_Sealed):
+    """An array that is filled by its state; the arguments only say that it is one."""
+
+    def __init__(self, *_arguments: object) -> None:
+        self.value = np.empty(0)
+
+    def __setstate__(self, state: object) -> None:
+        assert isinstance(state, tuple)
+        _version, shape, dtype, is_fortran, raw = state
+        self.value = np.frombuffer(_raw(raw), dtype.numeric()).reshape(shape, order="F" if is_fortran else "C")
+
+
+class _ArrayFromBuffer(_Array):
+    def __init__(self, data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> None:
+        super().__init__()
+        self.value = np.frombuffer(data, dtype.numeric()).reshape(shape, order="F" if order == "F" else "C")
+
+
+class _Scalar(_Sealed):
+    def __init__(self, dtype: _Dtype, data: object) -> None:
+        self.value = np.frombuffer(_raw(data), dtype.numeric())[0].item()
+
+
+class _Bytes(_Sealed):
+    """Bytes in pickles of protocol 2, which has no opcode for them."""
+
+    def __init__(self, text: str = "", encoding: str = "latin1") -> None:
+        if encoding != "latin1":
+            raise _Refused(f"it encodes text as {encoding}")
+        self.value = text.encode("latin1")
+
+
+def _raw(data: object) -> bytes:
+    """The bytes of an array, which older protocols hold as text."""
+    if isinstance(data, _Bytes):
+        return data.value
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, (bytes, bytearray)):
+        raise _Refused(f"it fills an array with {type(data).__name__}")
+    return bytes(data)
+
+
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _Bytes,
+    ("__builtin__", "bytes"): _Bytes,  # empty bytes
+}
+# numpy 1 and numpy 2 keep the same functions in modules of two names.
+for _core in ("numpy.core", "numpy._core"):
+    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _Array
+    _STAND_INS[f"{_core}.multiarray", "scalar"] = _Scalar
+    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _ArrayFromBuffer
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _STAND_INS:
+            raise _Refused(f"it asks for {module}.{name}")
+        return _STAND_INS[module, name]
+
+
+def load_arrays(file: IO[bytes]) -> Any:
+    """Read one pickled object made of numpy arrays, numbers, strings and plain containers.
+
+    Raises:
+        ValueError: If the pickle names anything else, or is damaged.
+    """
+    try:
+        return _resolve(_ArrayUnpickler(file, encoding="latin1").load())
+    except _Refused as error:
+        raise ValueError(
+            f"the pickle was refused: {error}. Only numeric arrays and plain containers are read, and no code is run."
+        ) from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        raise ValueError(f"the pickle is damaged ({type(error).__name__}: {error}). Download it again.") from error
+    except (AssertionError, RecursionError) as error:
+        raise ValueError(f"the pickle is not one of arrays ({type(error).__name__}).") from error
+
+
+def _resolve(value: Any) -> Any:
+    """The same object with real arrays, numbers and bytes in place of what stood for them."""
+    if isinstance(value, (_Array, _Scalar, _Bytes)):
+        return value.value
+    if isinstance(value, dict):
+        return {_resolve(key): _resolve(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_resolve(item) for item in value)
+    return value

@@ -1,0 +1,99 @@
+"""One call from a configuration and a checkpoint, of whatever origin, to a model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from video_mask2former.build.model import build_model
+from video_mask2former.build.source import config_of_checkpoint, read_config
+from video_mask2former.config import Config, apply_overrides
+from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, load_weights, read_checkpoint
+from video_mask2former.models import VideoMask2Former
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT_SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".safetensors"}
+
+
+def load(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    allow_class_mismatch: bool = False,
+) -> VideoMask2Former:
+    """Load a model for inference.
+
+    Args:
+        config: A YAML file of this package or of Mask2Former, the name of a shipped configuration
+            (``ytvis_2019/r50``), a Hugging Face folder, or a checkpoint of this package that has its configuration
+            inside. The last two bring their weights along.
+        weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
+            Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
+            unless ``config`` brings its own.
+        overrides: Options to change, such as ``model.num_queries=20``.
+        device: Where the model goes.
+        dtype: Type of its parameters; None is float32.
+        allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
+
+    Returns:
+        The model in evaluation mode. What was loaded is in the log.
+
+    Raises:
+        FileNotFoundError: If a file, folder or name does not exist.
+        ValueError: If a configuration or checkpoint is invalid, or the two do not fit.
+    """
+    model, _ = load_with_config(
+        config, weights, overrides, device=device, dtype=dtype, allow_class_mismatch=allow_class_mismatch
+    )
+    return model
+
+
+def load_with_config(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    allow_class_mismatch: bool = False,
+) -> tuple[VideoMask2Former, Config]:
+    """As :func:`load`, and return the whole configuration beside the model."""
+    settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
+    model = build_model(settings.model)
+    if weights is None and bundled is None:
+        logger.warning("no weights were given: the model is random and its predictions mean nothing")
+    else:
+        checkpoint = read_checkpoint(weights) if weights is not None else bundled
+        assert checkpoint is not None
+        report = load_weights(model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch)
+        logger.info("%s\n%s", config if weights is None else weights, report.summary())
+    return model.to(device=device, dtype=dtype).eval(), settings
+
+
+def _read_source(
+    config: str | os.PathLike[str] | Config, overrides: Sequence[str], has_weights: bool
+) -> tuple[Config, Checkpoint | None]:
+    """The configuration, and the checkpoint that came with it, if one did and no other is wanted."""
+    if isinstance(config, Config):
+        return apply_overrides(config, overrides), None
+    path = Path(config)
+    if path.is_dir() and (path / HUGGINGFACE_CONFIG).is_file():
+        return read_config(path, overrides), None if has_weights else read_checkpoint(path)
+    if path.is_dir() or path.suffix in _CHECKPOINT_SUFFIXES:
+        checkpoint = read_checkpoint(path)
+        settings = config_of_checkpoint(checkpoint, str(path), overrides)
+        if settings is None:
+            raise ValueError(
+                f"{path} has no configuration inside. Give the configuration first and this file as weights: "
+                f"load('ytvis_2019/r50', weights={os.fspath(config)!r})."
+            )
+        return settings, None if has_weights else checkpoint
+    return read_config(config, overrides), None
