@@ -240,7 +240,9 @@ def test_bad_input(make_pairs, make_track, make_video):
             evaluator.process(replace(prediction, tracks=(broken,)), truth)
     with pytest.raises(ValueError, match="masks must have one size"):
         wrong_size = make_track({0: np.ones((10, 10), bool)}, label=truth.tracks[0].label)
-        evaluator.process(VideoInstances((wrong_size,), 4, (300, 400)), replace(truth, tracks=(
-            make_track({0: np.ones((300, 400), bool)}, label=truth.tracks[0].label),)))
+        evaluator.process(
+            VideoInstances((wrong_size,), 4, (300, 400)),
+            replace(truth, tracks=(make_track({0: np.ones((300, 400), bool)}, label=truth.tracks[0].label),)),
+        )
     with pytest.raises(ValueError, match="at least one class"):
         YtvisApEvaluator([])

@@ -51,10 +51,9 @@ class Report:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def tables(self) -> list[Table]:
-        """The figures as tables for a terminal, fractions in percent."""
-        tables = [_wide_table("summary", self.summary)]
-        tables += [_wide_table(name.replace("_", " "), figures) for name, figures in self.groups.items()]
-        return [*tables, self._class_table()]
+        """The figures as tables for a terminal, fractions in percent; the summary last, where it is seen."""
+        groups = [_wide_table(name.replace("_", " "), figures) for name, figures in self.groups.items()]
+        return [self._class_table(), *groups, _wide_table("summary", self.summary)]
 
     def _class_table(self) -> Table:
         """Classes that can be measured, the best first."""
@@ -64,7 +63,7 @@ class Report:
         for name, value in sorted(measured.items(), key=lambda item: -item[1]):
             table.add_row(name, format_figure(name, value))
         if len(measured) < len(self.per_class):
-            table.caption = f"{len(self.per_class) - len(measured)} classes without annotations"
+            table.add_row(f"({len(self.per_class) - len(measured)} not annotated)", "-")
         return table
 
 
