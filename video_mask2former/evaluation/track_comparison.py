@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_mask2former.evaluation.track_overlap import track_areas, track_iou
-from video_mask2former.rle import rle_box
+from video_mask2former.evaluation.track_overlap import mask_boxes, track_areas, track_iou
 from video_mask2former.structures import Track, VideoInstances
 
 # predictions beyond the 100 best of a class in a video never count
@@ -147,21 +146,23 @@ def _traits(tracks: Sequence[Track]) -> TrackTraits:
 
 
 def _motion_iou(track: Track) -> float:
-    boxes = {index: rle_box(rle) for index, rle in track.segmentations.items()}
-    boxes = {index: box for index, box in boxes.items() if box[2] > 0}
-    pairs = [(box, boxes[index + 1]) for index, box in boxes.items() if index + 1 in boxes]
-    if not pairs:
+    frame_indices = np.array(sorted(track.segmentations), np.int64)
+    boxes = mask_boxes([track.segmentations[index] for index in frame_indices.tolist()])
+    is_visible = boxes[:, 2] > 0
+    frame_indices, boxes = frame_indices[is_visible], boxes[is_visible]
+    is_followed = np.diff(frame_indices) == 1
+    if not is_followed.any():
         return float("nan")
-    return float(np.mean([_box_iou(*pair) for pair in pairs]))
+    return float(_box_iou(boxes[:-1][is_followed], boxes[1:][is_followed]).mean())
 
 
-def _box_iou(first_xywh: tuple[float, ...], second_xywh: tuple[float, ...]) -> float:
-    x0, y0, w0, h0 = first_xywh
-    x1, y1, w1, h1 = second_xywh
-    width = min(x0 + w0, x1 + w1) - max(x0, x1)
-    height = min(y0 + h0, y1 + h1) - max(y0, y1)
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (w0 * h0 + w1 * h1 - shared)
+def _box_iou(first_xywh: np.ndarray, second_xywh: np.ndarray) -> np.ndarray:
+    """IoU of the boxes of each row, ``(N, 4)`` each."""
+    ends = np.minimum(first_xywh[:, :2] + first_xywh[:, 2:], second_xywh[:, :2] + second_xywh[:, 2:])
+    sides = np.maximum(ends - np.maximum(first_xywh[:, :2], second_xywh[:, :2]), 0)
+    shared = sides.prod(1)
+    iou: np.ndarray = shared / (first_xywh[:, 2:].prod(1) + second_xywh[:, 2:].prod(1) - shared)
+    return iou
 
 
 def by_class(videos: Mapping[int, VideoComparison], num_classes: int) -> list[list[ClassComparison]]:

@@ -18,6 +18,13 @@ def mask_areas(masks: Sequence[Rle]) -> np.ndarray:
     return np.asarray(coco_mask.area(list(masks))).astype(np.int64)
 
 
+def mask_boxes(masks: Sequence[Rle]) -> np.ndarray:
+    """Tight box of each mask as (x, y, width, height), zeros for an empty one, ``(N, 4)`` float64."""
+    if not masks:
+        return np.zeros((0, 4))
+    return np.asarray(coco_mask.toBbox(list(masks)), np.float64)
+
+
 def mask_intersections(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
     """Pixels shared by every pair of masks, ``(len(first), len(second))`` int64.
 
