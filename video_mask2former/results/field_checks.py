@@ -1,0 +1,194 @@
+"""Checks of what comes out of other people's files, with messages that name the place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from video_mask2former.rle import Rle
+
+CategoryIds = Sequence[int] | Mapping[int, int]
+
+
+def load_json(path: Path, expected: type, kind: str) -> Any:
+    """Read a JSON file whose top level is of one type.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or something else than expected.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Was it cut off while it was written?") from error
+    if not isinstance(content, expected):
+        raise ValueError(f"{path} is no {kind}: its top level must be a JSON {_json_name(expected)}.")
+    return content
+
+
+def require(entry: Any, key: str, kind: type | tuple[type, ...], place: str) -> Any:
+    """The value of a key of a JSON object.
+
+    Raises:
+        ValueError: If it is missing or of another type; ``place`` says in the message where that is.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place} must be a JSON object, got {str(entry)[:80]!r}.")
+    if key not in entry:
+        raise ValueError(f"{place} lacks {key!r}; it has {sorted(entry)[:10]}.")
+    value = entry[key]
+    # bool is an int to Python, but not to whoever wrote the file
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(_json_name(each) for each in kinds)
+        raise ValueError(f"{place}: {key!r} must be a {names}, got {str(value)[:80]!r}.")
+    return value
+
+
+def require_score(entry: Any, place: str) -> float:
+    """The score of an entry, a finite number."""
+    score = float(require(entry, "score", (int, float), place))
+    if not math.isfinite(score):
+        raise ValueError(f"{place}: 'score' must be finite, got {score}.")
+    return score
+
+
+def require_index(entry: Any, key: str, place: str) -> int:
+    """An index of an entry, an integer from 0."""
+    index: int = require(entry, key, int, place)
+    if index < 0:
+        raise ValueError(f"{place}: {key!r} must be 0 or more, got {index}.")
+    return index
+
+
+def require_rate(entry: Any, place: str) -> Fraction | None:
+    """The frame rate of an entry, written as a fraction or null."""
+    text = require(entry, "frame_rate", (str, type(None)), place)
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"{place}: 'frame_rate' must be a fraction such as '30000/1001', got {text!r}.") from error
+    if rate <= 0:
+        raise ValueError(f"{place}: 'frame_rate' must be positive, got {text!r}.")
+    return rate
+
+
+def require_format(entry: Any, name: str, version: int, place: str) -> None:
+    """Check the ``format`` and ``version`` keys of the project's own files."""
+    found = require(entry, "format", str, place)
+    if found != name:
+        raise ValueError(f"{place}: 'format' must be {name!r}, got {found!r}. Is it another kind of file?")
+    found_version = require(entry, "version", int, place)
+    if found_version > version:
+        raise ValueError(
+            f"{place} has version {found_version}, this program reads up to {version}. Use a newer video_mask2former."
+        )
+
+
+def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
+    """A mask as compressed RLE; an uncompressed one (counts as a list) is compressed.
+
+    Args:
+        value: What the file has.
+        size: Height and width it must have, None if any will do.
+        place: Where in the file it is.
+
+    Raises:
+        ValueError: If it is no RLE, or does not cover its size exactly: such would crash the decoder.
+    """
+    height_width = require(value, "size", (list, tuple), place)
+    if len(height_width) != 2 or not all(isinstance(side, int) and side > 0 for side in height_width):
+        raise ValueError(f"{place}: 'size' must be [height, width], got {height_width!r}.")
+    if size is not None and tuple(height_width) != tuple(size):
+        raise ValueError(f"{place}: mask is {tuple(height_width)} (height, width), others are {tuple(size)}.")
+    counts = require(value, "counts", (str, list), place)
+    if isinstance(counts, str):
+        runs = _decode_counts(counts, place)
+    else:
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError(f"{place}: 'counts' must hold integers.")
+        runs = np.asarray(counts, dtype=np.int64)
+    height, width = height_width
+    if (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(
+            f"{place}: the runs of 'counts' add up to {runs.sum()} pixels instead of {height} x {width} = "
+            f"{height * width}."
+        )
+    if not isinstance(counts, str):
+        counts = coco_mask.frPyObjects({"size": list(height_width), "counts": counts}, height, width)["counts"].decode()
+    return Rle(size=list(height_width), counts=counts)
+
+
+def _decode_counts(counts: str, place: str) -> np.ndarray:
+    """Run lengths of compressed counts.
+
+    Each character holds 5 bits, and a sixth that says another one follows; the last one's highest bit is the sign.
+    From the third run on, what is stored is the difference to the run before the last.
+    """
+    codes = np.frombuffer(counts.encode("ascii", errors="replace"), dtype=np.uint8).astype(np.int64) - 48
+    if codes.size == 0:
+        return codes
+    if codes.min() < 0 or codes.max() >= 64:
+        raise ValueError(f"{place}: 'counts' is no compressed RLE, it starts with {counts[:20]!r}.")
+    is_last = codes & 0x20 == 0
+    ends = np.flatnonzero(is_last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if not is_last[-1] or (ends - starts > 7).any():
+        raise ValueError(f"{place}: 'counts' is cut off in the middle of a number.")
+    digit = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
+    runs: np.ndarray = np.add.reduceat((codes & 0x1F) << (5 * digit), starts)
+    is_negative = codes[ends] & 0x10 != 0
+    runs = np.where(is_negative, runs - (1 << (5 * (ends - starts + 1))), runs)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def dataset_category(label: int, category_ids: CategoryIds | None) -> int:
+    """The dataset's category id of a class index: looked up, or ``label + 1``, as the datasets number theirs."""
+    if category_ids is None:
+        return int(label) + 1
+    try:
+        return int(category_ids[label])
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"category_ids has no entry for class index {label}, only {len(category_ids)} entries."
+        ) from error
+
+
+def class_indices(category_ids: CategoryIds | None) -> dict[int, int] | None:
+    """The way back, from category ids to class indices; None where it is ``category_id - 1``."""
+    if category_ids is None:
+        return None
+    pairs = category_ids.items() if isinstance(category_ids, Mapping) else enumerate(category_ids)
+    back = {int(category): int(label) for label, category in pairs}
+    if len(back) != len(category_ids):
+        raise ValueError(f"category_ids gives one category id to several class indices: {category_ids}.")
+    return back
+
+
+def class_index(category_id: int, back: Mapping[int, int] | None, place: str) -> int:
+    """The class index of a category id of a file."""
+    if back is None:
+        if category_id < 1:
+            raise ValueError(f"{place}: 'category_id' must be 1 or more, got {category_id}. Give category_ids.")
+        return category_id - 1
+    if category_id not in back:
+        raise ValueError(f"{place}: 'category_id' {category_id} is not among category_ids, {sorted(back)[:10]} ...")
+    return back[category_id]
+
+
+def _json_name(kind: type) -> str:
+    names = {dict: "object", list: "array", str: "string", int: "integer", float: "number", type(None): "null"}
+    return names.get(kind, kind.__name__)
