@@ -1,0 +1,217 @@
+"""The YouTube-VIS and COCO annotation formats: reading the JSON, and saying what is wrong with it and where.
+
+An image of a COCO file is treated as a video of one frame, so that everything after this file knows videos only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_mask2former.data.segmentations import degenerate_polygons, segmentation_problem
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset.
+
+    Attributes:
+        place: Where: "video 12, annotation 7, frame 3" or a file.
+        message: What.
+        is_error: Whether the dataset cannot be used with it; else it is only suspicious.
+    """
+
+    place: str
+    message: str
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class AnnotationDocument:
+    """The parsed JSON, in the YouTube-VIS form whatever form the file has.
+
+    Attributes:
+        path: The file.
+        categories: ``{id, name}`` each.
+        videos: ``{id, height, width, file_names}`` each.
+        annotations: ``{id, video_id, category_id, iscrowd, segmentations}`` each; None where the file has none, as in
+            validation sets whose annotations are hidden.
+    """
+
+    path: Path
+    categories: list[dict[str, Any]]
+    videos: list[dict[str, Any]]
+    annotations: list[dict[str, Any]] | None
+
+
+def read_document(path: str | os.PathLike[str]) -> AnnotationDocument:
+    """Read an annotation file, of videos or of images.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or lacks the lists that make an annotation file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotation file {path}.")
+    try:
+        with _paused_garbage_collection():
+            document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} must hold an object with videos or images, got a {type(document).__name__}.")
+    frames_key = "videos" if "videos" in document else "images"
+    for key in ("categories", frames_key):
+        _require_objects(document, key, path)
+    annotations = None
+    if document.get("annotations") is not None:
+        annotations = _require_objects(document, "annotations", path)
+    if frames_key == "images":
+        document["videos"] = [_image_as_video(image) for image in document["images"]]
+        annotations = None if annotations is None else [_instance_as_track(instance) for instance in annotations]
+    return AnnotationDocument(path, document["categories"], document["videos"], annotations)
+
+
+def find_problems(document: AnnotationDocument) -> Iterator[Problem]:
+    """Everything wrong with the form of a document, in the order of the file."""
+    yield from category_problems(document.categories)
+    yield from video_problems(document.videos)
+    if document.annotations is not None:
+        videos = {video.get("id"): video for video in document.videos if _is_usable(video)}
+        category_ids = {category.get("id") for category in document.categories}
+        yield from annotation_problems(document.annotations, videos, category_ids)
+
+
+def category_problems(categories: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Problems of the list of categories."""
+    if not categories:
+        yield Problem("categories", "there must be at least one category.")
+    seen: set[object] = set()
+    for index, category in enumerate(categories):
+        place = f"categories[{index}]"
+        if type(category.get("id")) is not int:
+            yield Problem(place, f"its id must be an integer, got {category.get('id')!r}.")
+        elif category["id"] in seen:
+            yield Problem(place, f"id {category['id']} occurs twice.")
+        if not isinstance(category.get("name"), str):
+            yield Problem(place, f"its name must be a string, got {category.get('name')!r}.")
+        seen.add(category.get("id"))
+
+
+def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Problems of the list of videos."""
+    seen: set[object] = set()
+    for index, video in enumerate(videos):
+        video_id = video.get("id")
+        if type(video_id) is not int:
+            yield Problem(f"videos[{index}]", f"its id must be an integer, got {video_id!r}.")
+            continue
+        place = f"video {video_id}"
+        if video_id in seen:
+            yield Problem(place, f"id {video_id} occurs twice.")
+        seen.add(video_id)
+        for side in ("height", "width"):
+            if type(video.get(side)) is not int or video[side] < 1:
+                yield Problem(place, f"its {side} must be a positive integer, got {video.get(side)!r}.")
+        names = video.get("file_names")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+            yield Problem(place, "its file_names must be a list of file names, one for each frame.")
+        elif "length" in video and video["length"] != len(names):
+            yield Problem(place, f"its length is {video['length']!r}, but it has {len(names)} file_names.")
+
+
+def annotation_problems(
+    annotations: list[dict[str, Any]], videos: Mapping[object, dict[str, Any]], category_ids: set[object]
+) -> Iterator[Problem]:
+    """Problems of the list of annotations, given the usable videos by id and the category ids."""
+    seen: set[object] = set()
+    for index, annotation in enumerate(annotations):
+        if type(annotation.get("id")) is not int:
+            yield Problem(f"annotations[{index}]", f"its id must be an integer, got {annotation.get('id')!r}.")
+            continue
+        if annotation["id"] in seen:
+            yield Problem(_place(annotation), f"id {annotation['id']} occurs twice.")
+        seen.add(annotation["id"])
+        if annotation.get("category_id") not in category_ids:
+            yield Problem(_place(annotation), f"there is no category {annotation.get('category_id')!r}.")
+        if annotation.get("iscrowd", 0) not in (0, 1):
+            yield Problem(_place(annotation), f"iscrowd must be 0 or 1, got {annotation['iscrowd']!r}.")
+        video = videos.get(annotation.get("video_id"))
+        if video is None:
+            yield Problem(_place(annotation), "there is no such video in the file, or its own entry is wrong.")
+        else:
+            yield from _track_problems(annotation, video)
+
+
+def _track_problems(annotation: dict[str, Any], video: dict[str, Any]) -> Iterator[Problem]:
+    segmentations = annotation.get("segmentations")
+    num_frames = len(video["file_names"])
+    if not isinstance(segmentations, list) or len(segmentations) != num_frames:
+        got = f"{len(segmentations)} of them" if isinstance(segmentations, list) else repr(segmentations)[:60]
+        yield Problem(
+            _place(annotation), f"segmentations must be a list of {num_frames}, null where absent, got {got}."
+        )
+        return
+    size = (video["height"], video["width"])
+    for frame_index, segmentation in enumerate(segmentations):
+        message = segmentation_problem(segmentation, size)
+        if message is not None:
+            yield Problem(_place(annotation, frame_index), message)
+        elif type(segmentation) is list and (count := degenerate_polygons(segmentation)):
+            message = f"{count} of its polygons have fewer than three points and are left out."
+            yield Problem(_place(annotation, frame_index), message, is_error=False)
+
+
+@contextlib.contextmanager
+def _paused_garbage_collection() -> Iterator[None]:
+    """Parsing makes millions of objects without cycles; looking for cycles meanwhile triples its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _place(annotation: dict[str, Any], frame_index: int | None = None) -> str:
+    place = f"video {annotation.get('video_id')}, annotation {annotation['id']}"
+    return place if frame_index is None else f"{place}, frame {frame_index}"
+
+
+def _is_usable(video: dict[str, Any]) -> bool:
+    return not any(True for _ in video_problems([video]))
+
+
+def _require_objects(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    values = document.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        found = ", ".join(document) or "nothing"
+        raise ValueError(
+            f"{path} must have a list of objects '{key}', as YouTube-VIS and COCO files do; it has: {found[:200]}."
+        )
+    return values
+
+
+def _image_as_video(image: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": image.get("id"),
+        "height": image.get("height"),
+        "width": image.get("width"),
+        "file_names": [image.get("file_name")],
+    }
+
+
+def _instance_as_track(instance: dict[str, Any]) -> dict[str, Any]:
+    track: dict[str, Any] = {key: instance[key] for key in ("id", "category_id", "iscrowd") if key in instance}
+    return {**track, "video_id": instance.get("image_id"), "segmentations": [instance.get("segmentation")]}

@@ -1,0 +1,207 @@
+"""Annotation files in the YouTube-VIS format (2019, 2021, 2022, OVIS, custom), and COCO files as 1-frame videos."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from video_mask2former.data.annotation_format import find_problems, read_document
+from video_mask2former.data.packed_videos import PackedVideos, pack_videos
+from video_mask2former.data.segmentations import MaskKind, unpack_mask, unpack_rle
+from video_mask2former.rle import Rle
+from video_mask2former.structures import ClipTarget, Track, VideoInstances
+
+_logger = logging.getLogger(__name__)
+_Mask = TypeVar("_Mask")
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """What a file says of one video.
+
+    Attributes:
+        video_id: The file's id.
+        size: Height and width of its frames.
+        file_names: One for each frame, relative to the folder of the images.
+        annotation_ids: The file's id of each of the N instances.
+        labels: Contiguous class index of each.
+        is_crowd: Whether each marks a group rather than one object.
+    """
+
+    video_id: int
+    size: tuple[int, int]
+    file_names: tuple[str, ...]
+    annotation_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    is_crowd: tuple[bool, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the video."""
+        return len(self.file_names)
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """The annotated videos of one file, ordered by id, in buffers that worker processes share.
+
+    Attributes:
+        path: The file.
+        class_names: Name of each class index: the categories of the file, sorted by id.
+        category_ids: The file's category id of each class index.
+        has_annotations: False where the file lists videos only, as validation sets with hidden annotations do.
+        packed: The buffers.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    has_annotations: bool
+    packed: PackedVideos
+
+    def __len__(self) -> int:
+        return self.packed.video_ids.shape[0]
+
+    def __getitem__(self, video_index: int) -> VideoRecord:
+        if not 0 <= video_index < len(self):
+            raise IndexError(f"video_index must be in [0, {len(self)}), got {video_index}.")
+        packed, rows = self.packed, self._annotations_of(video_index)
+        return VideoRecord(
+            video_id=int(packed.video_ids[video_index]),
+            size=self.size(video_index),
+            file_names=tuple(packed.file_name(video_index, frame) for frame in range(self.num_frames(video_index))),
+            annotation_ids=tuple(packed.annotation_ids[rows].tolist()),
+            labels=tuple(packed.labels[rows].tolist()),
+            is_crowd=tuple(packed.is_crowd[rows].tolist()),
+        )
+
+    def size(self, video_index: int) -> tuple[int, int]:
+        """Height and width of a video."""
+        height, width = self.packed.sizes[video_index].tolist()
+        return height, width
+
+    def num_frames(self, video_index: int) -> int:
+        """Length of a video."""
+        return int(self.packed.frame_offsets[video_index + 1] - self.packed.frame_offsets[video_index])
+
+    def visible_instances(self, video_index: int) -> np.ndarray:
+        """Which instances the file has a mask for, by frame; a group of objects (crowd) is no instance.
+
+        Returns:
+            ``(N, T)`` bool, N counting crowd as well.
+        """
+        rows, num_frames = self._annotations_of(video_index), self.num_frames(video_index)
+        start = int(self.packed.mask_offsets[rows.start])
+        kinds = self.packed.mask_kinds[start : start + (rows.stop - rows.start) * num_frames].numpy()
+        is_visible = kinds.reshape(-1, num_frames) != MaskKind.ABSENT
+        visible: np.ndarray = is_visible & ~self.packed.is_crowd[rows].numpy()[:, None]
+        return visible
+
+    def clip_target(self, video_index: int, frame_indices: tuple[int, ...]) -> ClipTarget:
+        """Masks of the instances that are visible on at least one of some frames; crowd is left out.
+
+        Raises:
+            ValueError: If an RLE is malformed, naming file, video, annotation and frame.
+        """
+        is_visible = self.visible_instances(video_index)[:, list(frame_indices)]
+        first = self._annotations_of(video_index).start
+        rows = first + np.flatnonzero(is_visible.any(axis=1))
+        masks = torch.zeros(len(rows), len(frame_indices), *self.size(video_index), dtype=torch.bool)
+        for instance, row in enumerate(rows.tolist()):
+            for position in np.flatnonzero(is_visible[row - first]).tolist():
+                mask = self._unpack(unpack_mask, video_index, row, frame_indices[position])
+                masks[instance, position] = torch.from_numpy(mask)
+        chosen = torch.from_numpy(rows)
+        return ClipTarget(self.packed.labels[chosen], masks, self.packed.annotation_ids[chosen])
+
+    def ground_truth(self, video_index: int) -> VideoInstances:
+        """All annotated tracks of a video, crowd included and marked, as evaluation reads them.
+
+        Raises:
+            ValueError: If the file has no annotations, or an RLE is malformed.
+        """
+        if not self.has_annotations:
+            raise ValueError(
+                f"{self.path} has no annotations: those of this set are hidden. "
+                "Evaluate on a local split of the training set (datasets/ytvis/make_split.py)."
+            )
+        record = self[video_index]
+        rows = self._annotations_of(video_index)
+        tracks = [
+            Track(track_id, label, 1.0, self._segmentations(video_index, row, record.num_frames), is_crowd=is_crowd)
+            for row, track_id, label, is_crowd in zip(
+                range(rows.start, rows.stop), record.annotation_ids, record.labels, record.is_crowd, strict=True
+            )
+        ]
+        return VideoInstances(
+            tuple(tracks), record.num_frames, record.size, class_names=self.class_names, video_id=record.video_id
+        )
+
+    def iterate_ground_truth(self) -> Iterator[VideoInstances]:
+        """The annotated tracks of every video, one video at a time."""
+        for video_index in range(len(self)):
+            yield self.ground_truth(video_index)
+
+    def _segmentations(self, video_index: int, row: int, num_frames: int) -> dict[int, Rle]:
+        rles = {frame: self._unpack(unpack_rle, video_index, row, frame) for frame in range(num_frames)}
+        return {frame: rle for frame, rle in rles.items() if rle is not None}
+
+    def _annotations_of(self, video_index: int) -> slice:
+        offsets = self.packed.annotation_offsets
+        return slice(int(offsets[video_index]), int(offsets[video_index + 1]))
+
+    def _unpack(
+        self,
+        unpack: Callable[[MaskKind, bytes, tuple[int, int]], _Mask],
+        video_index: int,
+        row: int,
+        frame_index: int,
+    ) -> _Mask:
+        kind, data = self.packed.mask(row, frame_index)
+        try:
+            return unpack(kind, data, self.size(video_index))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path}: video {self.packed.video_ids[video_index]}, annotation "
+                f"{self.packed.annotation_ids[row]}, frame {frame_index}: the RLE cannot be read, {error} "
+                "datasets/ytvis/check_dataset.py lists every problem of a dataset."
+            ) from error
+
+
+def load_annotations(path: str | os.PathLike[str]) -> AnnotationSet:
+    """Read an annotation file in the YouTube-VIS or the COCO format.
+
+    Category ids may be any integers; class indices count them in sorted order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If something in it is wrong; the message names file, video and annotation.
+    """
+    document = read_document(path)
+    warnings = []
+    for problem in find_problems(document):
+        if problem.is_error:
+            raise ValueError(
+                f"{document.path}: {problem} datasets/ytvis/check_dataset.py lists every problem of a dataset."
+            )
+        warnings.append(problem)
+    if warnings:
+        _logger.warning("%s: %d doubtful segmentations, first: %s", document.path, len(warnings), warnings[0])
+    categories = sorted(document.categories, key=lambda category: int(category["id"]))
+    category_ids = tuple(int(category["id"]) for category in categories)
+    return AnnotationSet(
+        path=document.path,
+        class_names=tuple(category["name"] for category in categories),
+        category_ids=category_ids,
+        has_annotations=document.annotations is not None,
+        packed=pack_videos(
+            document.videos, document.annotations or [], {value: index for index, value in enumerate(category_ids)}
+        ),
+    )

@@ -1,0 +1,63 @@
+"""Reading the frames of a clip from image files, those that were sampled and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def read_frames(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
+    """Read frames of one video.
+
+    Args:
+        paths: The files.
+        size: Height and width that the annotations were made for.
+
+    Returns:
+        RGB, ``(T, 3, H, W)`` uint8, in channels-last memory as image files are.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is no image or has another size.
+    """
+    frames = np.empty((len(paths), *size, 3), np.uint8)
+    for index, path in enumerate(paths):
+        frames[index] = read_image(path, size)
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read one image as RGB ``(H, W, 3)`` uint8.
+
+    Annotations are mostly made for the pixels as stored, so a note in the file that viewers should turn the image is
+    followed only where the image has the expected size after it.
+
+    Args:
+        path: The file.
+        size: Expected height and width; None takes any, as stored.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)  # unlike cv2.imread, works with any path and says what is wrong
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no image {path}. Is the folder of the images right?") from None
+    image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is not None and size is not None and image.shape[:2] == size[::-1] != size:
+        image = _decode(data, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} is not an image, or is cut off ({data.size} bytes).")
+    if size is not None and image.shape[:2] != size:
+        raise ValueError(
+            f"{path} must have the size of its annotations, height x width = {size[0]} x {size[1]}, "
+            f"got {image.shape[0]} x {image.shape[1]}."
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
+    image: np.ndarray | None = cv2.imdecode(data, flags) if data.size else None
+    return image

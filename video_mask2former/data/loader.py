@@ -1,0 +1,138 @@
+"""Endless batches of training clips: the same for one seed, whatever the number of workers or ranks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+
+from video_mask2former.data.clip_dataset import ClipRequest
+from video_mask2former.data.mixed import SampleOrder
+from video_mask2former.data.samples import ClipBatch, ClipSample, collate_clips
+
+
+class BatchSampler(Sampler[list[ClipRequest]]):
+    """This rank's part of every batch, from one on, without end.
+
+    Batch b of the whole training holds samples ``b * batch_size`` up to ``(b + 1) * batch_size`` of the order; each
+    rank takes an equal part of them, so that more ranks change neither the batches nor their samples.
+
+    Args:
+        order: The order over all samples.
+        batch_size: Clips of a batch, all ranks together.
+        rank: This process.
+        world_size: Number of processes.
+        first_batch: Batches that are left out at the start.
+    """
+
+    def __init__(
+        self, order: SampleOrder, batch_size: int, rank: int = 0, world_size: int = 1, first_batch: int = 0
+    ) -> None:
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"batch_size must be a multiple of the number of ranks, got {batch_size = } and {world_size = }."
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in [0, {world_size}), got {rank}.")
+        self.order = order
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.first_batch = first_batch
+
+    def __iter__(self) -> Iterator[list[ClipRequest]]:
+        share = self.batch_size // self.world_size
+        start = self.first_batch * self.batch_size + self.rank * share
+        while True:
+            yield [self.order[number] for number in range(start, start + share)]
+            start += self.batch_size
+
+
+class TrainingLoader:
+    """Iterates over this rank's training batches without end, and knows how many were taken.
+
+    Args:
+        dataset: Indexed by requests of ``order``.
+        order: The order over all samples.
+        batch_size: Clips of a batch, all ranks together.
+        rank: This process.
+        world_size: Number of processes.
+        num_workers: Processes that read and transform; 0 does it in this one.
+        pin_memory: Put batches into page-locked memory, for copies to a GPU.
+        prefetch_factor: Batches that each worker prepares ahead.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[ClipSample],
+        order: SampleOrder,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        prefetch_factor: int = 2,
+    ) -> None:
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.prefetch_factor = prefetch_factor
+        self._sampler = BatchSampler(order, batch_size, rank, world_size)
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """Batches from the one after the last that was taken. The workers live as long as the iterator does."""
+        batches: DataLoader[ClipSample] = DataLoader(
+            self.dataset,
+            batch_sampler=self._sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate_clips,
+            pin_memory=self.pin_memory,
+            prefetch_factor=self.prefetch_factor if self.num_workers else None,
+            worker_init_fn=initialize_worker,
+            # its own, since DataLoader would draw from the global one, and a resumed run would differ
+            generator=torch.Generator().manual_seed(self._sampler.order.seed),
+        )
+        for batch in batches:
+            self._sampler.first_batch += 1
+            yield batch
+
+    @property
+    def num_batches_taken(self) -> int:
+        """Batches taken from the start of the training."""
+        return self._sampler.first_batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, which is the same on every rank."""
+        sampler = self._sampler
+        return {"num_batches": sampler.first_batch, "batch_size": sampler.batch_size, "seed": sampler.order.seed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that were taken when ``state`` was made, with any number of ranks and workers.
+
+        Raises:
+            ValueError: If the seed or the batch size is another: the same samples would not come.
+        """
+        own = self.state_dict()
+        for name in ("batch_size", "seed"):
+            if state[name] != own[name]:
+                raise ValueError(
+                    f"to resume, the {name.replace('_', ' ')} must be that of the first run, {state[name]}, "
+                    f"got {own[name]}."
+                )
+        self._sampler.first_batch = int(state["num_batches"])
+
+
+def initialize_worker(worker_id: int) -> None:
+    """Set up a worker process: one thread, and seeds for code that draws from the global generators."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    info = get_worker_info()
+    seed = worker_id if info is None else info.seed
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

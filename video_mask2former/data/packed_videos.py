@@ -1,0 +1,132 @@
+"""Annotated videos in a few flat buffers, so that worker processes share them instead of copying them.
+
+Python objects carry reference counts: reading one in a forked worker writes to its memory page, and the page is
+copied. After some epochs every worker owns a copy of an annotation file of millions of small objects. Tensors have
+one count for the whole buffer, and where workers are not forked, torch passes them through shared memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from video_mask2former.data.segmentations import MaskKind, pack_segmentation
+
+
+@dataclass(frozen=True)
+class PackedVideos:
+    """V videos of F frames with A annotations in all; an annotation has one mask for each frame of its video, M in all.
+
+    ``x_offsets`` say where the parts of an element start and end: element i has parts ``x_offsets[i]`` up to but
+    without ``x_offsets[i + 1]``.
+
+    Attributes:
+        video_ids: ``(V,)`` int64.
+        sizes: Height and width, ``(V, 2)`` int64.
+        frame_offsets: Frames of each video, ``(V + 1,)`` int64.
+        name_offsets: Bytes of ``names`` that each frame's file name has, ``(F + 1,)`` int64.
+        names: All file names in UTF-8, uint8.
+        annotation_offsets: Annotations of each video, ``(V + 1,)`` int64.
+        annotation_ids: ``(A,)`` int64.
+        labels: Contiguous class index, ``(A,)`` int64.
+        is_crowd: ``(A,)`` bool.
+        mask_offsets: Masks of each annotation, ``(A + 1,)`` int64.
+        mask_kinds: :class:`MaskKind` of each, ``(M,)`` uint8.
+        data_offsets: Bytes of ``data`` that each mask has, ``(M + 1,)`` int64.
+        data: All packed masks, uint8.
+    """
+
+    video_ids: Tensor
+    sizes: Tensor
+    frame_offsets: Tensor
+    name_offsets: Tensor
+    names: Tensor
+    annotation_offsets: Tensor
+    annotation_ids: Tensor
+    labels: Tensor
+    is_crowd: Tensor
+    mask_offsets: Tensor
+    mask_kinds: Tensor
+    data_offsets: Tensor
+    data: Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all buffers."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in vars(self).values())
+
+    def file_name(self, video_index: int, frame_index: int) -> str:
+        """File name of one frame, as the annotation file has it."""
+        return _slice(self.names, self.name_offsets, int(self.frame_offsets[video_index]) + frame_index).decode()
+
+    def mask(self, annotation_index: int, frame_index: int) -> tuple[MaskKind, bytes]:
+        """One packed mask."""
+        mask_index = int(self.mask_offsets[annotation_index]) + frame_index
+        return MaskKind(int(self.mask_kinds[mask_index])), _slice(self.data, self.data_offsets, mask_index)
+
+
+def pack_videos(
+    videos: Iterable[dict[str, Any]],
+    annotations: Iterable[dict[str, Any]],
+    label_of_category: dict[int, int],
+) -> PackedVideos:
+    """Pack the videos and annotations of a document without problems.
+
+    The segmentations are taken out of ``annotations`` as they are packed, so that both forms are never held at once.
+    Videos are sorted by id, and the annotations of each by their id.
+    """
+    videos = sorted(videos, key=lambda video: video["id"])
+    rank = {video["id"]: index for index, video in enumerate(videos)}
+    annotations = sorted(annotations, key=lambda annotation: (rank[annotation["video_id"]], annotation["id"]))
+    names = [name.encode() for video in videos for name in video["file_names"]]
+    kinds, data = _pack_masks(annotations, {video["id"]: (video["height"], video["width"]) for video in videos})
+    lengths = [len(video["file_names"]) for video in videos]
+    video_of_annotation = np.array([rank[annotation["video_id"]] for annotation in annotations], np.int64)
+    return PackedVideos(
+        video_ids=_int64([video["id"] for video in videos]),
+        sizes=_int64([[video["height"], video["width"]] for video in videos]).reshape(-1, 2),
+        frame_offsets=_offsets(lengths),
+        name_offsets=_offsets([len(name) for name in names]),
+        names=_bytes(b"".join(names)),
+        annotation_offsets=_offsets(np.bincount(video_of_annotation, minlength=len(videos)).tolist()),
+        annotation_ids=_int64([annotation["id"] for annotation in annotations]),
+        labels=_int64([label_of_category[annotation["category_id"]] for annotation in annotations]),
+        is_crowd=torch.tensor([bool(annotation.get("iscrowd", 0)) for annotation in annotations], dtype=torch.bool),
+        mask_offsets=_offsets([lengths[index] for index in video_of_annotation]),
+        mask_kinds=_bytes(kinds),
+        data_offsets=_offsets([len(mask) for mask in data]),
+        data=_bytes(b"".join(data)),
+    )
+
+
+def _pack_masks(annotations: Iterable[dict[str, Any]], sizes: dict[int, tuple[int, int]]) -> tuple[bytes, list[bytes]]:
+    kinds, data = bytearray(), []
+    for annotation in annotations:
+        for segmentation in annotation.pop("segmentations"):
+            kind, packed = pack_segmentation(segmentation, sizes[annotation["video_id"]])
+            kinds.append(kind)
+            data.append(packed)
+    return bytes(kinds), data
+
+
+def _slice(data: Tensor, offsets: Tensor, index: int) -> bytes:
+    part: bytes = data[int(offsets[index]) : int(offsets[index + 1])].numpy().tobytes()
+    return part
+
+
+def _offsets(lengths: Sequence[int]) -> Tensor:
+    return _int64([0, *accumulate(lengths)])
+
+
+def _int64(values: Sequence[Any]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def _bytes(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)

@@ -1,0 +1,146 @@
+"""Transforms of a clip: each maps frames and target to frames and target, the same way on every frame.
+
+A transform takes the generator that it may draw from, so that a sample depends on its own seed and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from video_mask2former.data.samples import drop_invisible
+from video_mask2former.ops.resize import fit_short_side, resize_frames
+from video_mask2former.structures import ClipTarget
+
+FILL_VALUE = 128
+"""Grey of the pixels that no frame covers, near the mean colour."""
+
+
+class Transform(Protocol):
+    """Frames ``(T, 3, H, W)`` uint8 and their target to others, with randomness from the generator."""
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]: ...
+
+
+class Compose:
+    """Transforms one after the other; instances that end up without a pixel are left out."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        for transform in self.transforms:
+            frames, target = transform(frames, target, rng)
+        return frames, drop_invisible(target)
+
+
+class RandomFlip:
+    """Mirror the whole clip left to right, with a given probability."""
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = probability
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        if rng.random() >= self.probability:
+            return frames, target
+        return frames.flip(-1), with_masks(target, target.masks.flip(-1))
+
+
+class ResizeShortSide:
+    """Resize the clip to one random short side of several, keeping the aspect ratio.
+
+    Args:
+        short_sides: The short sides that one is drawn from.
+        max_side: Largest long side; where the long side would be longer, the clip is made smaller.
+    """
+
+    def __init__(self, short_sides: Sequence[int], max_side: int) -> None:
+        if not short_sides:
+            raise ValueError("short_sides must name at least one side, got none.")
+        self.short_sides = tuple(short_sides)
+        self.max_side = max_side
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        short_side = self.short_sides[int(rng.integers(len(self.short_sides)))]
+        height, width = frames.shape[2:]
+        return resize_clip(frames, target, fit_short_side((height, width), short_side, self.max_side))
+
+
+class LargeScaleJitter:
+    """Resize by a random scale, then crop or pad to a fixed size (arXiv:2012.07177, as in M2F's COCO recipe).
+
+    Args:
+        scales: Smallest and largest scale; at scale 1 the clip just fits into ``crop_size``.
+        crop_size: Height and width of the result.
+    """
+
+    def __init__(self, scales: tuple[float, float], crop_size: tuple[int, int]) -> None:
+        if not 0 < scales[0] <= scales[1]:
+            raise ValueError(f"scales must be 0 < smallest <= largest, got {scales}.")
+        self.scales = scales
+        self.crop_size = crop_size
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        scale = rng.uniform(*self.scales)
+        sides = frames.shape[2:]
+        ratio = scale * min(wanted / side for wanted, side in zip(self.crop_size, sides, strict=True))
+        height, width = (max(1, round(side * ratio)) for side in sides)
+        frames, target = resize_clip(frames, target, (height, width))
+        return RandomCrop(self.crop_size)(frames, target, rng)
+
+
+class RandomCrop:
+    """Cut the same random window out of every frame, and pad what is smaller than the window with grey.
+
+    A window without a pixel of any instance is drawn again, some times.
+
+    Args:
+        size: Height and width of the result.
+    """
+
+    max_draws = 10
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        sides = frames.shape[2:]
+        height, width = (min(wanted, side) for wanted, side in zip(self.size, sides, strict=True))
+        masks = target.masks
+        for _ in range(self.max_draws):
+            top, left = int(rng.integers(sides[0] - height + 1)), int(rng.integers(sides[1] - width + 1))
+            masks = target.masks[..., top : top + height, left : left + width]
+            if bool(masks.any()):
+                break
+        frames = frames[..., top : top + height, left : left + width]
+        return pad_clip(frames, with_masks(target, masks), self.size)
+
+
+def resize_clip(frames: Tensor, target: ClipTarget, size: tuple[int, int]) -> tuple[Tensor, ClipTarget]:
+    """Resize frames (bilinear, antialiased) and masks (nearest) to ``size``, height and width."""
+    return resize_frames(frames, size), with_masks(target, resize_masks(target.masks, size))
+
+
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize masks ``(N, T, H, W)`` bool, each pixel taking the value at its centre."""
+    if masks.shape[0] == 0:
+        return masks.new_zeros(0, masks.shape[1], *size)
+    return F.interpolate(masks.view(torch.uint8), size=size, mode="nearest-exact").view(torch.bool)
+
+
+def pad_clip(frames: Tensor, target: ClipTarget, size: tuple[int, int]) -> tuple[Tensor, ClipTarget]:
+    """Add grey at the bottom and at the right up to ``size``, height and width."""
+    missing = (0, size[1] - frames.shape[3], 0, size[0] - frames.shape[2])
+    if not any(missing):
+        return frames, target
+    return F.pad(frames, missing, value=FILL_VALUE), with_masks(target, F.pad(target.masks, missing))
+
+
+def with_masks(target: ClipTarget, masks: Tensor) -> ClipTarget:
+    """The same instances with other masks."""
+    return ClipTarget(target.labels, masks, target.instance_ids)
