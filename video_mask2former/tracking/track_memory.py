@@ -186,7 +186,7 @@ class TrackMemory:
         momentum = self.rules.memory_momentum
         return RememberedTrack(
             track.track_id,
-            latest=seen.embeddings[row],
+            latest=seen.embeddings[row].clone(),  # a view would keep the clip's other rows alive
             memory=momentum * track.memory + (1.0 - momentum) * seen.embeddings[row],
             logit_sum=track.logit_sum + num_frames * seen.class_logits[row],
             num_frames=track.num_frames + num_frames,
@@ -194,7 +194,7 @@ class TrackMemory:
         )
 
     def _born(self, seen: Detections, row: int, num_frames: int) -> RememberedTrack:
-        embedding, logits = seen.embeddings[row], seen.class_logits[row]
+        embedding, logits = seen.embeddings[row].clone(), seen.class_logits[row]
         track_id = self._next_id
         self._next_id += 1
         return RememberedTrack(track_id, embedding, embedding, num_frames * logits, num_frames, self.last_frame)

@@ -1,0 +1,42 @@
+"""Running models on videos and images."""
+
+from __future__ import annotations
+
+from video_mask2former.inference.api import segment_video, stream_video
+from video_mask2former.inference.clips import ClipWindow, WindowPlan
+from video_mask2former.inference.clock import StageClock
+from video_mask2former.inference.frame_stream import FrameStream
+from video_mask2former.inference.model_runner import SegmentationModel
+from video_mask2former.inference.postprocess import (
+    PanopticSegment,
+    PanopticSegmentation,
+    clip_instances,
+    image_instances,
+    image_panoptic,
+    image_semantic,
+)
+from video_mask2former.inference.predictor import VideoPredictor
+from video_mask2former.inference.recorder import TrackRecorder
+from video_mask2former.inference.selection import SelectionRules, select_instances
+from video_mask2former.inference.settings import InferenceSettings
+
+__all__ = [
+    "ClipWindow",
+    "FrameStream",
+    "InferenceSettings",
+    "PanopticSegment",
+    "PanopticSegmentation",
+    "SegmentationModel",
+    "SelectionRules",
+    "StageClock",
+    "TrackRecorder",
+    "VideoPredictor",
+    "WindowPlan",
+    "clip_instances",
+    "image_instances",
+    "image_panoptic",
+    "image_semantic",
+    "segment_video",
+    "select_instances",
+    "stream_video",
+]

@@ -1,0 +1,51 @@
+"""Where the time goes: a stopwatch with one hand per stage."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+Stage = Literal["decode", "model", "tracking", "masks", "output"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class StageClock:
+    """Seconds spent in each stage of inference, and the number of frames.
+
+    Stages: ``decode`` (reading and resizing frames), ``model``, ``tracking``, ``masks`` (upsampling, thresholding and
+    run-length encoding), ``output`` (drawing and writing).
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+        self.num_frames = 0
+
+    @contextlib.contextmanager
+    def measure(self, stage: Stage) -> Iterator[None]:
+        """Add the time that the block takes to a stage. Blocks must not be nested."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+    def total(self) -> float:
+        """Seconds in all stages together."""
+        return sum(self.seconds.values())
+
+    def frames_per_second(self) -> float:
+        """Frames by the time of all stages, 0 before the first frame."""
+        total = self.total()
+        return self.num_frames / total if total > 0 else 0.0
+
+    def shares(self) -> dict[Stage, float]:
+        """Share of each stage in the total, in [0, 1]."""
+        total = self.total()
+        return {stage: seconds / total if total > 0 else 0.0 for stage, seconds in self.seconds.items()}
+
+    def report(self) -> str:
+        """One line for people: ``12.3 frames/s (decode 5 %, model 85 %, ...)``."""
+        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in self.shares().items())
+        return f"{self.frames_per_second():.1f} frames/s ({shares})"

@@ -1,0 +1,206 @@
+"""Results frame by frame while frames arrive, in bounded memory, and stoppable at any frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from video_mask2former.inference.clips import ClipWindow, WindowBuffer
+from video_mask2former.inference.clock import StageClock
+from video_mask2former.inference.mask_encoding import encode_clip_masks
+from video_mask2former.inference.model_runner import ModelRunner, as_tensor
+from video_mask2former.inference.postprocess import output_geometry
+from video_mask2former.inference.recorder import TrackRecorder
+from video_mask2former.inference.selection import Selection, SelectionRules, select_instances
+from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.rle import Rle
+from video_mask2former.structures import ClipOutput, FrameInstances
+from video_mask2former.tracking import TrackUpdate
+
+IndexedFrame = tuple[int, np.ndarray]  # index in the source video; uint8 RGB (H, W, 3)
+
+STATE_VERSION = 1
+
+
+class FrameStream(Iterator[FrameInstances]):
+    """Tracks objects through frames that arrive one by one.
+
+    Iterating gives the instances of each frame, in order; :meth:`with_frames` gives the frame as well. What is shown
+    on a frame is what is known by then: a track's score and label come from its class logits averaged up to that
+    frame's window. Results come as soon as the window that first holds a frame is full.
+
+    Between any two frames the stream can be stopped, saved with :meth:`state_dict` and continued in another process
+    with the same ids and masks as if it had never stopped.
+
+    Args:
+        runner: The model.
+        frames: Frames with their index in the source, ascending.
+        settings: Windows, tracker and what is reported.
+        rules: The settings' rules, with classes resolved.
+        clock: Told how long each stage takes.
+        recorder: Given all tracks, if any.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        frames: Iterator[IndexedFrame],
+        settings: InferenceSettings,
+        rules: SelectionRules,
+        *,
+        clock: StageClock,
+        recorder: TrackRecorder | None = None,
+    ) -> None:
+        self._runner = runner
+        self._frames = frames
+        self._settings = settings
+        # a frame shows each track once, whatever the rules say of the final result
+        self._rules = replace(rules, one_label_per_query=True)
+        self._clock = clock
+        self._recorder = recorder
+        self._tracker = settings.make_tracker()
+        self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(settings.window_plan())
+        self._pending: deque[tuple[np.ndarray, FrameInstances]] = deque()
+        self._last_read = -1
+        self._is_flushed = False
+
+    def __iter__(self) -> FrameStream:
+        return self
+
+    def __next__(self) -> FrameInstances:
+        return self._advance()[1]
+
+    def with_frames(self) -> Iterator[tuple[np.ndarray, FrameInstances]]:
+        """The rest of the stream as pairs of frame, uint8 RGB ``(H, W, 3)``, and its instances."""
+        while True:
+            try:
+                yield self._advance()
+            except StopIteration:
+                return
+
+    @property
+    def last_read(self) -> int:
+        """Index of the last frame taken from the source, -1 before the first; continue with the one after it."""
+        return self._last_read
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing takes: the tracks, frames of unfinished windows and results not yet given out.
+
+        It holds at most two windows of frames; save it with ``torch.save``.
+        """
+        buffer = self._buffer.state_dict()
+        buffer["items"] = [(index, as_tensor(image)) for index, image in buffer["items"]]
+        return {
+            "version": STATE_VERSION,
+            "settings": _identity(self._settings),
+            "tracker": self._tracker.state_dict(),
+            "buffer": buffer,
+            "pending": [(as_tensor(image), asdict(instances)) for image, instances in self._pending],
+            "last_read": self._last_read,
+            "is_flushed": self._is_flushed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Raises:
+            ValueError: If it was saved with other settings of windows or tracker, or by another version.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"expected a stream state of version {STATE_VERSION}, got {state.get('version')!r}.")
+        mine = _identity(self._settings)
+        for name, value in state["settings"].items():
+            if mine[name] != value:
+                raise ValueError(
+                    f"the state was saved with {name} = {value!r}, this stream has {mine[name]!r}. "
+                    "A stream continues with the settings it began with."
+                )
+        self._tracker.load_state_dict(state["tracker"])
+        items = [(index, image.numpy()) for index, image in state["buffer"]["items"]]
+        self._buffer.load_state_dict({**state["buffer"], "items": items})
+        self._pending = deque((image.numpy(), FrameInstances(**values)) for image, values in state["pending"])
+        self._last_read = state["last_read"]
+        self._is_flushed = state["is_flushed"]
+
+    def _advance(self) -> tuple[np.ndarray, FrameInstances]:
+        """The next frame and its instances; takes frames from the source until a window is full."""
+        while not self._pending:
+            if self._is_flushed:
+                raise StopIteration
+            with self._clock.measure("decode"):
+                frame = next(self._frames, None)
+            if frame is None:
+                self._is_flushed = True
+                ready = self._buffer.flush()
+            else:
+                self._last_read = frame[0]
+                ready = self._buffer.push(frame)
+            if ready is not None:
+                self._process(*ready)
+        self._clock.num_frames += 1
+        return self._pending.popleft()
+
+    def _process(self, window: ClipWindow, frames: list[IndexedFrame]) -> None:
+        """Run the model on a window, track its objects, and queue the results of its new frames."""
+        images = [image for _, image in frames]
+        features = self._runner.encode(images, len(images))
+        output = self._runner.decode(features, self._tracker.next_queries())
+        with self._clock.measure("tracking"):
+            update = self._tracker.update(output, [index for index, _ in frames])
+            selection = select_instances(update.class_logits, self._rules)
+        with self._clock.measure("masks"):
+            new = slice(window.first_new - window.start, len(frames))
+            self._queue(output, update, selection, frames, new)
+
+    def _queue(
+        self, output: ClipOutput, update: TrackUpdate, shown: Selection, frames: list[IndexedFrame], new: slice
+    ) -> None:
+        """Encode the masks of the new frames, record them, and queue what is shown of them."""
+        rows = shown.indices.tolist()
+        if self._recorder is not None:
+            self._recorder.add_update(update)
+            rows += [row for row in range(len(update)) if row not in set(rows)]
+        queries = torch.tensor([update.query_indices[row] for row in rows], dtype=torch.int64)
+        chosen = output.mask_logits.frames(new.start, new.stop).select(queries.to(output.mask_logits.embeddings.device))
+        likeliest = update.class_logits[rows].softmax(dim=1)[:, :-1].max(dim=1)
+        here = update.clip_logits[rows].softmax(dim=1).gather(1, likeliest.indices[:, None])[:, 0].tolist()
+        masks = encode_clip_masks(
+            chosen,
+            output_geometry(output, frames[0][1].shape[:2]),
+            scores=likeliest.values.tolist() if self._settings.resolve_overlaps else None,
+        )
+        for (index, image), frame_masks in zip(frames[new], masks, strict=True):
+            if self._recorder is not None:
+                self._recorder.add_frame(index)
+                for row, mask, score in zip(rows, frame_masks, here, strict=True):
+                    if mask is not None:
+                        self._recorder.add_mask(update.track_ids[row], index, mask, score)
+            self._pending.append((image, _frame_instances(index, image, update, shown, frame_masks)))
+
+
+def _frame_instances(
+    index: int, image: np.ndarray, update: TrackUpdate, shown: Selection, masks: list[Rle | None]
+) -> FrameInstances:
+    """The shown tracks that have a mask on this frame; ``masks`` begins with theirs, in their order."""
+    fields = zip(shown.indices.tolist(), shown.labels.tolist(), shown.scores.tolist(), masks, strict=False)
+    visible = [(update.track_ids[row], label, score, mask) for row, label, score, mask in fields if mask is not None]
+    return FrameInstances(
+        index,
+        image.shape[:2],
+        track_ids=tuple(track_id for track_id, _, _, _ in visible),
+        labels=tuple(label for _, label, _, _ in visible),
+        scores=tuple(score for _, _, score, _ in visible),
+        segmentations=tuple(mask for _, _, _, mask in visible),
+    )
+
+
+def _identity(settings: InferenceSettings) -> dict[str, Any]:
+    """The settings that a saved state only fits if they are the same."""
+    tracker = settings.tracker or ("overlap" if settings.overlap else "query")
+    plan = settings.window_plan()
+    return {"tracker": tracker, "window": plan.window, "overlap": plan.overlap, "remainder": plan.remainder}

@@ -1,0 +1,177 @@
+"""Running a model on frames: resizing, precision, chunks of frames, and what to do when memory runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from video_mask2former.inference.clock import StageClock
+from video_mask2former.inference.feature_store import FeatureStore
+from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.ops.resize import fit_short_side, resize_frames
+from video_mask2former.structures import ClipFeatures, ClipOutput
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentationModel(Protocol):
+    """What inference asks of a model; :class:`~video_mask2former.models.VideoMask2Former` has it."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each class index, empty where unknown."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """K, without "no object"."""
+        ...
+
+    def encode(self, frames: Tensor) -> ClipFeatures:
+        """The part that looks at each frame by itself, ``(B, T, 3, H, W)`` RGB 0..255."""
+        ...
+
+    def decode(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
+        """The part that looks at whole clips."""
+        ...
+
+
+class ModelRunner:
+    """A model with everything that running it takes.
+
+    Args:
+        model: In eval mode, on the device it shall run on.
+        settings: Sizes, precision and chunks.
+        clock: Told how long decoding (resizing) and the model take.
+
+    Attributes:
+        chunk_size: Frames encoded at once; halved when memory runs out, for good.
+    """
+
+    def __init__(self, model: SegmentationModel, settings: InferenceSettings, clock: StageClock) -> None:
+        self._model = model
+        self._settings = settings
+        self._clock = clock
+        self._encode: Callable[[Tensor], ClipFeatures] = model.encode
+        if settings.compile_model:
+            self._encode = torch.compile(model.encode)
+        self.device = device_of(model)
+        self.chunk_size = settings.chunk_size
+
+    def encode(self, images: Iterable[np.ndarray], num_frames: int | None = None) -> ClipFeatures:
+        """Encode frames of one clip in chunks.
+
+        Args:
+            images: uint8 RGB ``(H, W, 3)``, of one size; taken as they are needed.
+            num_frames: How many there will be, if known.
+        """
+        store = FeatureStore(num_frames, device=self._settings.feature_device, dtype=self._feature_dtype())
+        iterator = iter(images)
+        while chunk := list(islice(iterator, self.chunk_size)):
+            with self._clock.measure("decode"):
+                frames = self._resized(chunk)
+            with self._clock.measure("model"):
+                for features in self._encode_chunks(frames):
+                    store.append(features)
+        return store.features()
+
+    def decode(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
+        """Decode one clip.
+
+        Raises:
+            MemoryError: If the clip is too long for the memory there is.
+        """
+        with self._clock.measure("model"):
+            dtype = torch.float32 if self._settings.dtype == "float32" and _is_half(features) else None
+            try:
+                with torch.no_grad(), self._precision():
+                    output = self._model.decode(features.to(self.device, dtype), initial_queries)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise MemoryError(
+                    f"a clip of {features.num_frames} frames is too long for the memory of {self.device}. Use a "
+                    "shorter window, online mode, a smaller short_side, or dtype bfloat16."
+                ) from error
+            _synchronise(self.device)
+        return output
+
+    def _resized(self, images: list[np.ndarray]) -> Tensor:
+        """Frames as the model sees them, ``(T, 3, H, W)`` uint8."""
+        size = fit_short_side(images[0].shape[:2], self._settings.short_side, self._settings.max_side)
+        resized = [resize_frames(as_tensor(image).permute(2, 0, 1)[None], size) for image in images]
+        return torch.cat(resized)
+
+    def _encode_chunks(self, frames: Tensor) -> Iterator[ClipFeatures]:
+        start = 0
+        while start < len(frames):
+            chunk = frames[start : start + self.chunk_size]
+            try:
+                with torch.no_grad(), self._precision():
+                    features = self._encode(chunk[None].to(self.device))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink_chunks(error)
+                continue
+            yield features
+            start += len(chunk)
+        _synchronise(self.device)
+
+    def _shrink_chunks(self, error: Exception) -> None:
+        if self.chunk_size == 1:
+            height, width = self._settings.short_side, self._settings.max_side
+            raise MemoryError(
+                f"a single frame is too large for the memory of {self.device} (short side {height}, long side at most "
+                f"{width}). Use a smaller short_side."
+            ) from error
+        self.chunk_size //= 2
+        logger.warning("out of memory on %s: going on with chunks of %d frames", self.device, self.chunk_size)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self._settings.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self._settings.dtype))
+
+    def _feature_dtype(self) -> torch.dtype | None:
+        name = self._settings.feature_dtype
+        return None if name is None else getattr(torch, name)
+
+
+def as_tensor(image: np.ndarray) -> Tensor:
+    """A tensor on the memory of an array; copied only where torch cannot use it (read-only, or strides below zero)."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"]))
+
+
+def device_of(model: object) -> torch.device:
+    """Where a model's parameters are; the CPU if it has none."""
+    if isinstance(model, torch.nn.Module):
+        for tensor in (*model.parameters(), *model.buffers()):
+            return tensor.device
+    return torch.device("cpu")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error)
+
+
+def _is_half(features: ClipFeatures) -> bool:
+    return features.mask_features.dtype in (torch.float16, torch.bfloat16)
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for the GPU, so that its time counts as the model's; what follows needs its results anyway."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

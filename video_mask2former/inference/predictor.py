@@ -1,0 +1,162 @@
+"""Video in, tracks out, for many videos with one model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from video_mask2former.inference.clock import StageClock
+from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
+from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
+from video_mask2former.inference.postprocess import clip_instances
+from video_mask2former.inference.recorder import TrackRecorder
+from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.structures import VideoInstances
+from video_mask2former.video_io import VideoReader, VideoSource, open_video
+
+Progress = Callable[[int], None]
+
+
+class VideoPredictor:
+    """Runs one model on many videos.
+
+    Args:
+        model: In eval mode, on the device it shall run on.
+        settings: How it is run; the defaults of :class:`InferenceSettings` if None.
+
+    Attributes:
+        clock: Where the time went, over all videos so far.
+    """
+
+    def __init__(self, model: SegmentationModel, settings: InferenceSettings | None = None) -> None:
+        self.settings = settings or InferenceSettings()
+        self.clock = StageClock()
+        self._class_names = tuple(model.class_names)
+        self._rules = self.settings.selection_rules(self._class_names, model.num_classes)
+        self._runner = ModelRunner(model, self.settings, self.clock)
+
+    def predict(
+        self,
+        source: VideoSource,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        every: int = 1,
+        progress: Progress | None = None,
+    ) -> VideoInstances:
+        """The tracks of a whole video, or of a single image.
+
+        Args:
+            source: What :func:`~video_mask2former.video_io.open_video` takes, or an image ``(H, W, 3)``.
+            start: Index of the first frame.
+            end: Index to stop before.
+            every: Take every so many frames.
+            progress: Called with the number of frames done, whenever some are.
+
+        Returns:
+            Frame indices are those of the source, whatever part of it was processed.
+        """
+        with open_video(as_video(source), start=start, end=end, every=every) as reader:
+            if self.settings.is_whole_clip:
+                return self._predict_clip(reader, progress)
+            recorder = self.recorder(reader.size)
+            stream = self.stream(read_frames(reader), recorder=recorder)
+            for count, _ in enumerate(stream, start=1):
+                if progress is not None:
+                    progress(count)
+            return self.finish(recorder, reader)
+
+    def stream(
+        self,
+        frames: Iterator[IndexedFrame],
+        *,
+        recorder: TrackRecorder | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> FrameStream:
+        """The instances of each frame, as windows fill up.
+
+        Args:
+            frames: From :func:`read_frames` or :func:`frames_from`.
+            recorder: From :meth:`recorder`, if tracks are wanted in the end, too.
+            state: Continue from this state of an earlier stream; ``frames`` begin with the one after its last.
+        """
+        stream = FrameStream(self._runner, frames, self.settings, self._rules, clock=self.clock, recorder=recorder)
+        if state is not None:
+            stream.load_state_dict(state)
+        return stream
+
+    def recorder(self, size: tuple[int, int]) -> TrackRecorder:
+        """Collects the tracks of one video with frames of this size."""
+        return TrackRecorder(size, self._rules)
+
+    def finish(self, recorder: TrackRecorder, reader: VideoReader) -> VideoInstances:
+        """The tracks of a video that was streamed to its end."""
+        return recorder.result(reader.source_num_frames, reader.frame_rate, self._class_names)
+
+    def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
+        """Decode all frames as one clip: the published protocol."""
+        indices: list[int] = []
+
+        def images() -> Iterator[np.ndarray]:
+            frames = read_frames(reader)
+            while True:
+                with self.clock.measure("decode"):
+                    frame = next(frames, None)
+                if frame is None:
+                    return
+                index, image = frame
+                indices.append(index)
+                if progress is not None:
+                    progress(len(indices))
+                yield image
+
+        features = self._runner.encode(images(), reader.num_frames)
+        output = self._runner.decode(features)
+        del features
+        with self.clock.measure("masks"):
+            tracks = clip_instances(
+                output, indices, reader.size, self._rules, resolve_overlaps=self.settings.resolve_overlaps
+            )
+        self.clock.num_frames += len(indices)
+        length = max(reader.source_num_frames or 0, indices[-1] + 1)
+        return VideoInstances(tracks, length, reader.size, reader.frame_rate, self._class_names)
+
+
+def as_video(source: VideoSource) -> VideoSource:
+    """The source itself, with a time axis added to a single image given as an array or tensor."""
+    if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim == 3:
+        return source[None]
+    return source
+
+
+def read_frames(reader: VideoReader, offset: int = 0) -> Iterator[IndexedFrame]:
+    """The frames of a reader with their index in the source (plus ``offset``); closes the reader at their end."""
+    with reader:
+        for position, image in enumerate(reader):
+            yield offset + reader.frame_index(position), image
+
+
+def frames_from(source: VideoSource, first: int, *, end: int | None = None, every: int = 1) -> Iterator[IndexedFrame]:
+    """The frames of a source from index ``first`` on, none where it has no more.
+
+    Files, folders and arrays are opened at that frame. Cameras and iterators stand there already: the next frame they
+    give is taken to have that index.
+    """
+    if end is not None and first >= end:
+        return iter(())
+    if isinstance(source, Iterator):
+        head = next(source, None)
+        if head is None:
+            return iter(())
+        source = itertools.chain([head], source)
+    if isinstance(source, (int, Iterator)):
+        return read_frames(open_video(source, end=None if end is None else end - first, every=every), first)
+    with open_video(source) as reader:
+        num_frames = reader.source_num_frames
+    if num_frames is not None and first >= num_frames:
+        return iter(())
+    return read_frames(open_video(source, start=first, end=end, every=every))

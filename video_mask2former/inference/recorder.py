@@ -1,0 +1,81 @@
+"""Collecting tracks while a video runs, and deciding at its end which of them are reported."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from video_mask2former.inference.mask_store import MEMORY_BYTES, MaskStore
+from video_mask2former.inference.selection import SelectionRules, select_instances
+from video_mask2former.rle import Rle
+from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.tracking import TrackUpdate
+
+
+class TrackRecorder:
+    """The tracks of one video so far.
+
+    Every track that the tracker reports is recorded, also while its score is still too low to be shown: it may rise.
+    At the end each track has the score and label of its class logits averaged over all its frames, and the rules
+    choose among the tracks. So a final track can have masks on frames where the stream did not show it yet, and a
+    track that was shown for a while can be missing when more frames brought its score below the threshold.
+
+    Args:
+        size: Height and width of the frames.
+        rules: Which tracks are reported in the end.
+        memory_bytes: Masks kept in memory before a temporary file is used.
+    """
+
+    def __init__(self, size: tuple[int, int], rules: SelectionRules, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._size = size
+        self._rules = rules
+        self._masks = MaskStore(size, memory_bytes)
+        self._class_logits: dict[int, Tensor] = {}  # track id to its mean so far
+        self._last_frame = -1
+
+    def add_update(self, update: TrackUpdate) -> None:
+        """Take the tracks' class logits up to now."""
+        for track_id, class_logits in zip(update.track_ids, update.class_logits, strict=True):
+            self._class_logits[track_id] = class_logits.clone()  # a view would keep the whole update alive
+
+    def add_mask(self, track_id: int, frame_index: int, mask: Rle, score: float) -> None:
+        """Take the mask of a track on one frame, with the confidence on that frame alone."""
+        self._masks.append(track_id, frame_index, mask, score)
+
+    def add_frame(self, frame_index: int) -> None:
+        """Note that a frame was processed, whether or not anything is on it."""
+        self._last_frame = max(self._last_frame, frame_index)
+
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that the rules report, the most confident first.
+
+        Where the rules allow several labels for one object, all but the first get ids of their own.
+        """
+        if not self._class_logits:
+            return ()
+        ids = list(self._class_logits)
+        selection = select_instances(torch.stack(list(self._class_logits.values())), self._rules)
+        next_id = max(ids) + 1
+        used: set[int] = set()
+        tracks = []
+        for index, label, score in zip(
+            selection.indices.tolist(), selection.labels.tolist(), selection.scores.tolist(), strict=True
+        ):
+            track_id = ids[index]
+            masks = self._masks.masks(track_id)
+            if not masks and not self._rules.keep_empty:
+                continue
+            if track_id in used:
+                track_id, next_id = next_id, next_id + 1
+            used.add(track_id)
+            tracks.append(Track(track_id, label, score, masks, masks.frame_scores()))
+        return tuple(tracks)
+
+    def result(
+        self, num_frames: int | None, frame_rate: Fraction | None, class_names: tuple[str, ...]
+    ) -> VideoInstances:
+        """Everything found; the length is that of the frames seen where the video does not say its own."""
+        length = max(num_frames or 0, self._last_frame + 1)
+        return VideoInstances(self.tracks(), length, self._size, frame_rate, class_names)

@@ -1,0 +1,119 @@
+"""Which queries are reported, as which class, with which score."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SelectionRules:
+    """What is reported of all that a model predicts. The defaults are for people; see :meth:`published`.
+
+    Attributes:
+        top_k: Most objects reported (of a video, and of any one frame while streaming).
+        score_threshold: Least class probability of an object.
+        one_label_per_query: Report a query under its likeliest class only. The published protocol reports it under
+            every class that makes the top k, which average precision rewards and people see as duplicates.
+        classes: Indices of the classes reported, None for all.
+        keep_empty: Report objects without a mask on any frame. They are false alarms to average precision, so the
+            published protocol keeps them; they mean nothing to people.
+    """
+
+    top_k: int = 100
+    score_threshold: float = 0.3
+    one_label_per_query: bool = True
+    classes: tuple[int, ...] | None = None
+    keep_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1 or not 0.0 <= self.score_threshold <= 1.0:
+            raise ValueError(
+                "top_k must be at least 1 and score_threshold in [0, 1], got "
+                f"{self.top_k = } and {self.score_threshold = }."
+            )
+
+    @classmethod
+    def published(cls, top_k: int = 10) -> SelectionRules:
+        """The rules that published numbers were measured with: the top 10, whatever their scores and duplicates."""
+        return cls(top_k=top_k, score_threshold=0.0, one_label_per_query=False, keep_empty=True)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """N reported objects, the most confident first.
+
+    Attributes:
+        indices: Row of the class logits behind each, ``(N,)`` int64; a row comes several times where the rules allow
+            several labels.
+        labels: Class of each, ``(N,)`` int64.
+        scores: Class probability of each, ``(N,)``.
+    """
+
+    indices: Tensor
+    labels: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return self.indices.shape[0]
+
+
+def select_instances(class_logits: Tensor, rules: SelectionRules) -> Selection:
+    """Choose objects by their class alone, before any mask is looked at.
+
+    Args:
+        class_logits: ``(Q, K + 1)``, "no object" last.
+        rules: Which of the Q x K pairs of query and class are reported.
+    """
+    if class_logits.ndim != 2 or class_logits.shape[1] < 2:
+        raise ValueError(f"class_logits must be (Q, K + 1), got {tuple(class_logits.shape)}.")
+    # "No object" takes part in the softmax, and no more after it. A query that is not finite is never reported
+    probabilities = class_logits.softmax(dim=1)[:, :-1].nan_to_num(nan=-1.0)
+    num_classes = probabilities.shape[1]
+    is_allowed = _allowed_classes(num_classes, rules.classes, class_logits.device).expand_as(probabilities)
+    if rules.one_label_per_query:
+        is_likeliest = torch.zeros_like(is_allowed).scatter(1, probabilities.argmax(dim=1, keepdim=True), True)
+        is_allowed = is_allowed & is_likeliest
+    candidates = torch.where(is_allowed, probabilities, -1.0).flatten()
+    scores, order = candidates.topk(min(rules.top_k, candidates.numel()))
+    is_kept = scores >= rules.score_threshold
+    scores, order = scores[is_kept], order[is_kept]
+    return Selection(indices=order // num_classes, labels=order % num_classes, scores=scores)
+
+
+def class_indices(classes: Sequence[str | int], class_names: Sequence[str], num_classes: int) -> tuple[int, ...]:
+    """Resolve classes given by name or by index.
+
+    Raises:
+        ValueError: If a name or an index is unknown; the nearest name is suggested.
+    """
+    by_name = {name.lower(): index for index, name in enumerate(class_names)}
+    indices = []
+    for entry in classes:
+        index = by_name.get(str(entry).lower())
+        if index is None and str(entry).isdecimal() and int(entry) < num_classes:
+            index = int(entry)
+        if index is None:
+            raise ValueError(_unknown_class(entry, class_names, num_classes))
+        indices.append(index)
+    return tuple(dict.fromkeys(indices))
+
+
+def _allowed_classes(num_classes: int, classes: tuple[int, ...] | None, device: torch.device) -> Tensor:
+    if classes is None:
+        return torch.ones(num_classes, dtype=torch.bool, device=device)
+    allowed = torch.zeros(num_classes, dtype=torch.bool, device=device)
+    allowed[list(classes)] = True
+    return allowed
+
+
+def _unknown_class(entry: str | int, class_names: Sequence[str], num_classes: int) -> str:
+    if not class_names:
+        return f"unknown class {entry!r}: this model has no class names, give indices from 0 to {num_classes - 1}."
+    close = difflib.get_close_matches(str(entry), class_names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the classes are {', '.join(class_names)}."
+    return f"unknown class {entry!r}; {hint}"
