@@ -126,7 +126,7 @@ class InferenceSettings:
 
     def window_plan(self) -> WindowPlan:
         """How windows follow each other; of length 1 where none is given."""
-        return WindowPlan(self.window or 1, self.overlap, self.remainder)
+        return WindowPlan(1 if self.window is None else self.window, self.overlap, self.remainder)
 
     def selection_rules(self, class_names: Sequence[str], num_classes: int | None) -> SelectionRules:
         """What is reported, with the classes resolved to indices where the model's classes are given."""

@@ -1,0 +1,62 @@
+"""The masks of long videos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from video_mask2former.inference.mask_store import MaskStore
+from video_mask2former.inference.recorder import TrackRecorder
+from video_mask2former.inference.selection import SelectionRules
+from video_mask2former.rle import encode_masks
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 10**9])
+def test_masks_come_back_from_memory_and_from_the_file(memory_bytes) -> None:
+    masks = encode_masks(np.random.default_rng(0).random((60, 20, 30)) > 0.5)
+    store = MaskStore((20, 30), memory_bytes)
+    for frame in range(30):
+        store.append(7, 2 * frame, masks[frame], 0.5 + frame / 100)
+        store.append(9, frame, masks[30 + frame], 0.25)
+    for track_id, expected in ((7, {2 * f: masks[f] for f in range(30)}), (9, {f: masks[30 + f] for f in range(30)})):
+        found = store.masks(track_id)
+        assert dict(found) == expected
+        assert len(found) == 30
+    assert store.masks(7)[4] == masks[2]
+    assert store.masks(7).frame_scores()[4] == 0.52
+    with pytest.raises(KeyError):
+        store.masks(7)[5]
+    assert 5 not in store.masks(7)
+    assert dict(store.masks(8)) == {}
+
+
+def test_masks_outlive_the_recorder() -> None:
+    import gc
+
+    import torch
+
+    from video_mask2former.tracking import TrackUpdate
+
+    recorder = TrackRecorder((4, 5), SelectionRules(), memory_bytes=1)
+    logits = torch.tensor([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0]])
+    recorder.add_update(TrackUpdate((3, 4, 5), (0, 1, 2), logits, logits))
+    (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
+    recorder.add_mask(3, 6, rle, 0.9)
+    recorder.add_mask(4, 6, rle, 0.1)
+    recorder.add_frame(8)
+    result = recorder.result(None, None, ("thing",))
+    del recorder
+    gc.collect()
+    # track 4 is nothing, track 5 has no mask
+    assert [track.track_id for track in result.tracks] == [3]
+    assert dict(result.tracks[0].segmentations) == {6: rle}
+    assert result.tracks[0].frame_scores == {6: 0.9}
+    assert result.num_frames == 9
+
+
+def test_masks_must_come_in_order() -> None:
+    store = MaskStore((4, 5))
+    (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
+    store.append(1, 3, rle, 1.0)
+    with pytest.raises(ValueError, match="order of frames"):
+        store.append(1, 3, rle, 1.0)
