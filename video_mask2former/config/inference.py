@@ -10,7 +10,11 @@ from video_mask2former.config.schema import Section, option
 
 @dataclass(frozen=True)
 class InferenceConfig(Section):
-    """How a trained model is run on videos and images."""
+    """How a trained model is run on videos and images.
+
+    The defaults are the protocol of the published numbers, so that a configuration says how its model is measured.
+    The command line's ``predict`` is for people and starts from other defaults; it names them in its help.
+    """
 
     task: Literal["instance", "panoptic", "semantic"] = option("instance", "What is made of the masks.")
     mode: Literal["clip", "online"] = option(
@@ -18,11 +22,22 @@ class InferenceConfig(Section):
     )
     window: int | None = option(None, "Frames of a window; null is the whole video (clip) or 1 (online).", at_least=1)
     overlap: int = option(0, "Frames that neighbouring windows share.", at_least=0)
-    tracker: Literal["query", "overlap", "propagate"] = option("query", "What gives objects their ids across windows.")
+    remainder: Literal["shift", "short"] = option(
+        "shift", "When too few frames are left, the last window is shifted back to its full length, or short."
+    )
+    tracker: Literal["query", "overlap", "propagate", "minvis"] | None = option(
+        None,
+        "What gives objects their ids across windows: similarity of queries, masks on shared frames, queries that "
+        "start the next window, or the published MinVIS rule; null is overlap where windows overlap, else query.",
+    )
     short_side: int = option(360, "Short side that frames are resized to.", at_least=1)
     max_side: int = option(1333, "Largest long side of the resized frames.", at_least=1)
     top_k: int = option(10, "Most objects of a video (instances of an image).", at_least=1)
     score_threshold: float = option(0.0, "Objects below this score are dropped.", at_least=0, at_most=1)
+    one_label_per_query: bool = option(False, "Report an object under its likeliest class only.")
+    keep_empty: bool = option(True, "Report objects that have no mask on any frame.")
+    classes: tuple[str, ...] | None = option(None, "Names or indices of the classes reported; null is all.")
+    resolve_overlaps: bool = option(False, "Give each pixel to one object at most.")
     object_mask_threshold: float = option(
         0.8, "Queries below this class score take no part in a panoptic merge.", at_least=0, at_most=1
     )
@@ -31,6 +46,11 @@ class InferenceConfig(Section):
     )
     chunk_size: int = option(8, "Frames that pass through the backbone at once.", at_least=1)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "Type that the model runs in.")
+    feature_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
+        None, "Type that the features of a clip are kept in until they are decoded; null is as they come."
+    )
+    feature_device: str | None = option(None, "Where they are kept, such as cpu; null is the model's device.")
+    compile: bool = option(False, "Compile the part of the model that sees one frame at a time.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

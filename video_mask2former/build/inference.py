@@ -1,0 +1,35 @@
+"""The inference section of a configuration to a predictor."""
+
+from __future__ import annotations
+
+from video_mask2former.config import InferenceConfig
+from video_mask2former.inference import InferenceSettings, SegmentationModel, VideoPredictor
+
+
+def build_settings(config: InferenceConfig) -> InferenceSettings:
+    """How a configuration says that its model is run on videos."""
+    return InferenceSettings(
+        mode=config.mode,
+        window=config.window,
+        overlap=config.overlap,
+        remainder=config.remainder,
+        tracker=config.tracker,
+        top_k=config.top_k,
+        score_threshold=config.score_threshold,
+        one_label_per_query=config.one_label_per_query,
+        keep_empty=config.keep_empty,
+        classes=config.classes,
+        resolve_overlaps=config.resolve_overlaps,
+        short_side=config.short_side,
+        max_side=config.max_side,
+        chunk_size=config.chunk_size,
+        dtype=config.dtype,
+        feature_dtype=config.feature_dtype,
+        feature_device=config.feature_device,
+        compile_model=config.compile,
+    )
+
+
+def build_predictor(model: SegmentationModel, config: InferenceConfig) -> VideoPredictor:
+    """A predictor that runs a model as a configuration says."""
+    return VideoPredictor(model, build_settings(config))
