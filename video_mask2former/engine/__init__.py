@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from video_mask2former.engine.checkpoint import CheckpointFolder, load_state, save_state
+from video_mask2former.engine.curves import draw_curves
 from video_mask2former.engine.ema import ExponentialMovingAverage
 from video_mask2former.engine.logging import TrainingLog, log_to_file, read_records
 from video_mask2former.engine.optimizer import LearningRateSchedule, clip_gradient_norm, freeze, parameter_groups
@@ -18,6 +19,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingResult",
     "clip_gradient_norm",
+    "draw_curves",
     "freeze",
     "load_state",
     "log_to_file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -24,6 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self._process = os.getpid()
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -38,6 +40,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a loader's worker, which inherits this handler; it ends when this process lets it
         if self.signal_number:
             raise KeyboardInterrupt
         self.signal_number = number

@@ -8,6 +8,7 @@ import logging
 import math
 import operator
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -312,6 +313,8 @@ def _wrap(model: nn.Module, device: torch.device, use_compile: bool) -> nn.Modul
     network = cast(nn.Module, torch.compile(model)) if use_compile else model
     if not distributed.is_distributed():
         return network
+    # Depthwise convolutions in channels-last have gradients in another layout, which costs a copy and no more.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     device_ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
 

@@ -1,0 +1,143 @@
+"""``video-mask2former train``: train a model, resume, or evaluate only."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_mask2former.config import Config
+
+_DESCRIPTION = """\
+Train a model. The recipe, the datasets and the model are all in the configuration; any of its options can be
+changed at the end of the command line, as training.max_steps=100 or as the two words training.max_steps 100.
+detectron2's own keys (SOLVER.MAX_ITER 100) are understood too.
+
+examples:
+  video-mask2former train --config ytvis_2019/r50 --weights coco_r50.pkl --output runs/r50 --num-gpus 8
+  video-mask2former train --resume --output runs/r50
+  torchrun --nproc-per-node 8 -m video_mask2former train --config ytvis_2019/r50 --output runs/r50
+  video-mask2former train --config ytvis_2019/r50 --weights model.pth 'data.train=[frames/::my.json]' \\
+      model.class_list=null training.max_steps=2000
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a model, or evaluate one with --eval-only",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of training to a parser."""
+    parser.add_argument(
+        "--config",
+        "--config-file",
+        metavar="C",
+        help="YAML file of this package or of detectron2, or the name of a shipped configuration such as "
+        "ytvis_2019/r50; with --resume, the one in the output folder if left out",
+    )
+    parser.add_argument("--output", metavar="DIR", help="folder of the run (training.output)")
+    parser.add_argument("--weights", metavar="W", help="checkpoint to start from, or to evaluate with --eval-only")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in the output folder, if there is one"
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate on data.test and stop")
+    parser.add_argument(
+        "--num-gpus",
+        "--num-processes",
+        dest="num_processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine, one for each GPU; not needed under torchrun (default: 1)",
+    )
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: a GPU if there is")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="options of the configuration, such as training.batch_size=8"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 128 plus the number of the signal where one stopped the training."""
+    import torch
+
+    from video_mask2former import distributed
+
+    config = _read_config(args)
+    device_type = args.device
+    if device_type == "auto":
+        device_type = "cuda" if torch.cuda.is_available() else "cpu"
+    if device_type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
+    options = {"resume": args.resume, "eval_only": args.eval_only, "device_type": device_type, "debug": args.debug}
+    num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
+    return distributed.launch(num_processes, _run_rank, (config, options), device_type)
+
+
+def _run_rank(config: Config, options: dict[str, Any]) -> int:
+    """The work of one process."""
+    import torch
+
+    from video_mask2former import distributed
+    from video_mask2former.build.training import evaluate_only, train
+
+    with distributed.process_group(options["device_type"]):
+        _set_up_logging(options["debug"])
+        device = torch.device(options["device_type"])
+        if device.type == "cuda":
+            device = torch.device("cuda", distributed.local_rank())
+        output = Path(config.training.output)
+        if options["eval_only"]:
+            evaluate_only(config, output, device, use_latest=options["resume"])
+            return 0
+        try:
+            result = train(config, output, device, resume=options["resume"])
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from error
+        return 128 + result.signal_number if result.signal_number else 0
+
+
+def _read_config(args: argparse.Namespace) -> Config:
+    from video_mask2former.build.source import read_config
+    from video_mask2former.cli.detectron2_overrides import normalise_overrides
+
+    overrides = normalise_overrides(args.overrides)
+    source = args.config
+    if source is None:
+        source = Path(args.output or ".") / "config.yaml"
+        if not (args.resume and args.output and source.is_file()):
+            raise ValueError(
+                "give a configuration with --config, or the folder of a run that has a config.yaml with "
+                "--resume --output DIR."
+            )
+    config = read_config(source, overrides)
+    changes: dict[str, Any] = {}
+    if args.output is not None:
+        changes["output"] = args.output
+    if args.weights is not None:
+        changes["init_weights"] = args.weights
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+
+
+def _set_up_logging(debug: bool) -> None:
+    """Spawned processes start without the set-up of the command line; all but the first tell of problems only."""
+    from video_mask2former import distributed
+
+    level = logging.DEBUG if debug else logging.INFO
+    if not distributed.is_main_process():
+        level = logging.WARNING
+    logging.basicConfig(
+        level=level, format=f"%(asctime)s %(levelname)s %(name)s: [rank {distributed.rank()}] %(message)s"
+    )
+    logging.getLogger().setLevel(level)
