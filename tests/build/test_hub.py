@@ -1,0 +1,86 @@
+"""``load``: one call from any configuration and checkpoint to a model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import video_mask2former as vm2f
+from video_mask2former.build.model import build_model
+from video_mask2former.config import apply_overrides, to_yaml
+from video_mask2former.convert import DETECTRON2, write_checkpoint
+from video_mask2former.hub import load_with_config
+
+
+@pytest.fixture
+def saved(small_config, tmp_path):
+    """A small model, its configuration in a file, and its weights under both names."""
+    model = build_model(small_config.model)
+    (tmp_path / "small.yaml").write_text(to_yaml(small_config))
+    write_checkpoint(tmp_path / "ours.safetensors", model.state_dict(), to_yaml(small_config))
+    write_checkpoint(tmp_path / "theirs.pkl", DETECTRON2.key_map.to_theirs(model.state_dict()))
+    return model, tmp_path
+
+
+def assert_same(loaded, model):
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0, check_dtype=False)
+
+
+def test_configuration_and_published_weights(saved, caplog):
+    model, folder = saved
+    caplog.set_level("INFO")
+    loaded = vm2f.load(folder / "small.yaml", weights=str(folder / "theirs.pkl"))
+    assert not loaded.training
+    assert_same(loaded, model)
+    assert f"detectron2 checkpoint: {len(model.state_dict())} loaded, 0 reinitialised" in caplog.text
+
+
+def test_a_checkpoint_of_ours_needs_nothing_else(saved, small_config):
+    model, folder = saved
+    loaded, config = load_with_config(folder / "ours.safetensors")
+    assert config == small_config
+    assert_same(loaded, model)
+    with pytest.raises(ValueError, match=r"theirs.pkl has no configuration inside"):
+        vm2f.load(folder / "theirs.pkl")
+
+
+def test_types_and_devices(saved, device):
+    _, folder = saved
+    loaded = vm2f.load(folder / "small.yaml", folder / "ours.safetensors", dtype=torch.float64, device=device)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float64}
+    frames = (torch.rand(1, 2, 3, 32, 32) * 255).to(torch.uint8).to(device)
+    output = loaded(frames)
+    assert output.class_logits.dtype == torch.float64
+    assert output.class_logits.shape == (1, 4, 4)
+
+
+def test_overrides_change_the_model(saved):
+    _, folder = saved
+    overrides = ["model.num_classes=5"]
+    with pytest.raises(
+        ValueError, match=r"decoder.class_embed.weight: \(6, 32\) expected, \(4, 32\) in the checkpoint"
+    ):
+        vm2f.load(folder / "small.yaml", folder / "theirs.pkl", overrides)
+    loaded = vm2f.load(folder / "small.yaml", folder / "theirs.pkl", overrides, allow_class_mismatch=True)
+    assert loaded.num_classes == 5
+
+
+def test_a_configuration_object_is_accepted(saved, small_config):
+    model, folder = saved
+    loaded, config = load_with_config(small_config, folder / "ours.safetensors", ["inference.top_k=3"])
+    assert_same(loaded, model)
+    assert config == apply_overrides(small_config, ["inference.top_k=3"])
+
+
+def test_random_weights_are_warned_of(small_config, caplog):
+    vm2f.load(small_config)
+    assert "the model is random" in caplog.text
+
+
+def test_missing_files_are_errors(saved):
+    _, folder = saved
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*absent.pth"):
+        vm2f.load(folder / "small.yaml", folder / "absent.pth")
+    with pytest.raises(FileNotFoundError, match="no configuration 'no/such'"):
+        vm2f.load("no/such")

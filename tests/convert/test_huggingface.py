@@ -1,0 +1,165 @@
+"""Hugging Face checkpoints: their names and configuration, and equal outputs where transformers is installed."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import video_mask2former as vm2f
+from video_mask2former.build.model import build_model
+from video_mask2former.build.source import read_config
+from video_mask2former.convert import HUGGINGFACE, load_weights
+from video_mask2former.convert.huggingface import convert_config
+
+RECORD = Path(__file__).parents[1] / "data" / "golden" / "huggingface_names.json.gz"
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, dict]:
+    """Configuration of a small model of transformers, and its names as saved and as in memory (version 5.23)."""
+    with gzip.open(RECORD) as file:
+        return json.load(file)
+
+
+@pytest.fixture
+def folder(tmp_path, record):
+    """That model saved, with random weights."""
+    (tmp_path / "config.json").write_text(json.dumps(record["config"]))
+    weights = {name: torch.randn(shape) for name, shape in record["saved"].items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def shapes_of(weights) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("kind", ["saved", "in_memory"])
+def test_every_name_has_its_place(folder, record, kind):
+    model = build_model(read_config(folder).model)
+    converted = HUGGINGFACE.key_map.to_ours({name: torch.randn(shape) for name, shape in record[kind].items()})
+    assert converted.unknown == ()
+    assert shapes_of(converted.weights) == shapes_of(model.state_dict())
+    assert {name.removesuffix(".weight").removesuffix(".bias") for name in converted.ignored} == {
+        "criterion.empty_weight",
+        "model.pixel_level_module.encoder.swin.layernorm",
+    }
+
+
+def test_names_are_written_as_transformers_saves_them(folder, record):
+    model = build_model(read_config(folder).model)
+    ignored = {name for name in record["saved"] if "empty_weight" in name or "swin.layernorm" in name}
+    exported = shapes_of(HUGGINGFACE.key_map.to_theirs(model.state_dict()))
+    assert exported == {name: shape for name, shape in record["saved"].items() if name not in ignored}
+
+
+def test_names_of_the_first_video_checkpoints(small_model, randomised):
+    source, target = randomised(small_model()), small_model()
+    theirs = {
+        name.replace("encoder.embeddings", "encoder.model.embeddings")
+        .replace("encoder.encoder", "encoder.model.encoder")
+        .replace("hidden_states_norms.stage1", "hidden_states_norms.0")
+        .replace("hidden_states_norms.stage4", "hidden_states_norms.3"): tensor
+        for name, tensor in HUGGINGFACE.key_map.to_theirs(source.state_dict()).items()
+    }
+    assert "model.pixel_level_module.encoder.hidden_states_norms.3.bias" in theirs
+    load_weights(target, theirs)
+    for key, tensor in source.state_dict().items():
+        torch.testing.assert_close(target.state_dict()[key], tensor, rtol=0, atol=0)
+
+
+def test_the_configuration_is_read(folder):
+    config = read_config(folder, ["model.size_divisibility=64"])
+    assert (config.model.num_classes, config.model.num_queries, config.model.num_decoder_layers) == (3, 4, 2)
+    assert config.model.backbone.swin.depths == (1, 1, 2, 1)
+    assert config.model.class_names == ()
+    assert not config.model.temporal_position_encoding
+    assert (config.loss.mask_weight, config.loss.num_points) == (5.0, 12544)
+    assert config.model.size_divisibility == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "is_video"),
+    [
+        ({}, "mask2former-swin-tiny-coco-instance", False),
+        ({"architectures": ["VideoMask2FormerForVideoSegmentation"]}, "anything", True),
+        ({"architectures": ["VideoMask2FormerForSegmentation"]}, "anything", True),
+        ({}, "video-mask2former-swin-tiny-youtubevis-2021-instance", True),
+        ({"_name_or_path": "facebook/video-mask2former-swin-base-youtubevis-2019-instance"}, "downloaded", True),
+    ],
+)
+def test_video_checkpoints_are_told_by_class_or_name(record, changes, name, is_video):
+    options = convert_config(record["config"] | changes, {}, f"/models/{name}")
+    assert options["model"]["temporal_position_encoding"] is is_video
+    assert options["inference"]["top_k"] == (10 if is_video else 100)
+
+
+def test_class_names_and_normalisation_are_taken_along(record):
+    labels = {"1": "dog", "0": "cat", "2": "cow"}
+    preprocessor = {"image_mean": [0.48500001430511475, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    model = convert_config(record["config"] | {"id2label": labels}, preprocessor, "x")["model"]
+    assert model["class_names"] == ["cat", "dog", "cow"]
+    assert model["pixel_mean"] == [123.675, 116.28, 103.53]
+    assert model["pixel_std"] == [58.395, 57.12, 57.375]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.update(model_type="maskformer"), "model_type in config.json of x must be 'mask2former'"),
+        (lambda values: values.update(pre_norm=True), "pre_norm in config.json of x must be False, got True"),
+        (lambda values: values.pop("num_queries"), "lacks num_queries"),
+        (lambda values: values.pop("backbone_config"), "has no backbone_config"),
+        (lambda values: values.update(feature_size=64), "feature_size and hidden_dim .* must be equal, got 64 and 32"),
+        (
+            lambda values: values["backbone_config"].update(model_type="resnet"),
+            "backbone_config.model_type in config.json of x must be 'swin' or 'maskformer-swin', got 'resnet'",
+        ),
+    ],
+)
+def test_models_of_other_parts_are_refused(record, change, message):
+    values = copy.deepcopy(record["config"])
+    change(values)
+    with pytest.raises(ValueError, match=message):
+        convert_config(values, {}, "x")
+
+
+def test_a_folder_alone_loads(folder):
+    model = vm2f.load(folder)
+    assert not model.training
+    output = model(torch.rand(1, 1, 3, 32, 64) * 255)
+    assert output.class_logits.shape == (1, 4, 4)
+
+
+def test_broken_folders_say_so(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not a JSON file"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a JSON object, got list"):
+        read_config(tmp_path)
+
+
+def test_outputs_equal_those_of_transformers(tmp_path, record):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Mask2FormerConfig.from_dict(record["config"])
+    theirs = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            is_scale = parameter.ndim == 1 and "norm" in name and name.endswith("weight")
+            parameter.copy_(0.2 * torch.randn_like(parameter) + is_scale)
+    theirs.save_pretrained(tmp_path)
+    ours = vm2f.load(tmp_path, dtype=torch.float64)
+    frames = 255 * torch.rand(2, 1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        output = ours(frames)
+        expected = theirs.double()(pixel_values=(frames[:, 0] - ours.pixel_mean) / ours.pixel_std)
+    # Their positional encodings are float32.
+    torch.testing.assert_close(output.class_logits, expected.class_queries_logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.mask_logits.dense()[:, :, 0], expected.masks_queries_logits, rtol=0, atol=1e-5)
