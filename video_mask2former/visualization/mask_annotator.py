@@ -1,0 +1,198 @@
+"""Masks, contours and labels drawn on frames, fast enough not to be noticed beside the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from video_mask2former.rle import Rle, decode_rle, rle_area, rle_box
+from video_mask2former.structures import FrameInstances
+from video_mask2former.visualization.colors import Color, text_color_on, track_color
+from video_mask2former.visualization.text import TextRenderer
+
+Mode = Literal["overlay", "side_by_side", "masks_only"]
+
+MASKS_ONLY_BACKGROUND = 24
+# once labels would cover more of the frame than this, small objects are labelled by their id alone
+CROWDED_SHARE = 0.1
+
+
+class MaskAnnotator:
+    """Draws the instances of a frame, each in the colour of its track id.
+
+    Lines and letters grow with the frame. Large objects are drawn first, so that small ones stay visible.
+
+    Args:
+        mode: ``overlay`` draws on the frame, ``side_by_side`` puts the frame itself to the left of that, ``masks_only``
+            draws opaque masks on a dark ground.
+        opacity: Of the masks in an overlay, 0 to 1.
+        contours: Whether masks are outlined.
+        show_id: Whether labels have the track id.
+        show_class: Whether labels have the class name.
+        show_score: Whether labels have the score.
+        text_size: Height of letters in pixels; 0 lets them grow with the frame.
+        font: A TrueType or OpenType file, for class names in alphabets that Pillow's own font lacks.
+    """
+
+    def __init__(
+        self,
+        mode: Mode = "overlay",
+        *,
+        opacity: float = 0.45,
+        contours: bool = True,
+        show_id: bool = True,
+        show_class: bool = True,
+        show_score: bool = True,
+        text_size: int = 0,
+        font: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}.")
+        if not 0.0 <= opacity <= 1.0 or text_size < 0:
+            raise ValueError(f"opacity must be in [0, 1] and text_size 0 or more, got {opacity = }, {text_size = }.")
+        self.mode = mode
+        self._opacity = 1.0 if mode == "masks_only" else opacity
+        self._contours = contours
+        self._parts = (show_id, show_class, show_score)
+        self._text_size = text_size
+        self._text = TextRenderer(font)
+        self._tables: dict[Color, np.ndarray] = {}
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the picture made of a frame of ``size``."""
+        return (size[0], 2 * size[1]) if self.mode == "side_by_side" else size
+
+    def annotate(self, frame: np.ndarray, instances: FrameInstances, class_names: Sequence[str] = ()) -> np.ndarray:
+        """Draw the instances of one frame.
+
+        Args:
+            frame: uint8 RGB, ``(H, W, 3)``; left as it is.
+            instances: What to draw, of the frame's size.
+            class_names: Name of each class index; the index itself is shown where there is none.
+
+        Returns:
+            A new picture, uint8 RGB, of :meth:`output_size`.
+
+        Raises:
+            ValueError: If the sizes differ.
+        """
+        height, width = frame.shape[:2]
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ValueError(f"frame must be (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}.")
+        if (height, width) != tuple(instances.size):
+            raise ValueError(f"frame is {height}x{width} (height x width), its instances are of {instances.size}.")
+        picture = np.empty((*self.output_size((height, width)), 3), dtype=np.uint8)
+        canvas = picture[:, -width:]
+        if self.mode == "side_by_side":
+            picture[:, :width] = frame
+        if self.mode == "masks_only":
+            canvas[:] = MASKS_ONLY_BACKGROUND
+        else:
+            canvas[:] = frame
+        order = sorted(range(len(instances)), key=lambda index: -rle_area(instances.segmentations[index]))
+        for index in order:
+            self._draw_mask(canvas, instances.segmentations[index], track_color(instances.track_ids[index]))
+        self._draw_labels(canvas, instances, class_names, order[::-1])
+        return picture
+
+    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color) -> None:
+        x, y, width, height = (int(value) for value in rle_box(rle))
+        if width == 0 or height == 0:
+            return
+        mask = np.ascontiguousarray(decode_rle(rle)[y : y + height, x : x + width]).view(np.uint8)
+        region = canvas[y : y + height, x : x + width]
+        cv2.copyTo(cv2.LUT(region, self._table(color)), mask, region)
+        if self._contours:
+            thickness = max(1, round(min(canvas.shape[:2]) / 360))
+            lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
+            shade = _lighter(color) if self.mode == "masks_only" else color
+            cv2.drawContours(canvas, lines, -1, shade, thickness, cv2.LINE_AA)
+
+    def _table(self, color: Color) -> np.ndarray:
+        """What each value of each channel becomes under a mask of a colour, ``(1, 256, 3)``."""
+        if color not in self._tables:
+            values = np.arange(256)[None, :, None] * (1.0 - self._opacity) + np.asarray(color) * self._opacity
+            self._tables[color] = values.round().astype(np.uint8)
+        return self._tables[color]
+
+    def _draw_labels(
+        self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], order: Sequence[int]
+    ) -> None:
+        frame_size = (canvas.shape[0], canvas.shape[1])
+        size = self._text_size or round(min(max(11.0, 0.03 * min(frame_size)), 40.0))
+        boxes = {index: rle_box(instances.segmentations[index]) for index in order}
+        patches = {
+            index: self._patch(self._label(instances, index, class_names), size, instances.track_ids[index])
+            for index in order
+            if boxes[index][2] > 0 and any(self._parts)
+        }
+        covered = sum(patch.shape[0] * patch.shape[1] for patch in patches.values())
+        if covered > CROWDED_SHARE * frame_size[0] * frame_size[1] and self._parts[0]:
+            # there is no room for everything; the id tells which row of the results to look at
+            for index, patch in patches.items():
+                if boxes[index][2] * boxes[index][3] < 4 * patch.shape[0] * patch.shape[1]:
+                    patches[index] = self._patch(f"#{instances.track_ids[index]}", size, instances.track_ids[index])
+        taken = np.zeros((0, 4), dtype=np.int64)
+        for index, patch in patches.items():
+            patch = patch[: frame_size[0], : frame_size[1]]
+            x, y = _place(patch.shape[:2], boxes[index], frame_size, taken)
+            canvas[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+            taken = np.concatenate([taken, [[x, y, x + patch.shape[1], y + patch.shape[0]]]])
+
+    def _patch(self, text: str, size: int, track_id: int) -> np.ndarray:
+        color = track_color(track_id)
+        return self._text.patch(text, size, text_color_on(color), color)
+
+    def _label(self, instances: FrameInstances, index: int, class_names: Sequence[str]) -> str:
+        show_id, show_class, show_score = self._parts
+        label = instances.labels[index]
+        name = class_names[label] if label < len(class_names) else f"class {label}"
+        parts = (
+            f"#{instances.track_ids[index]}" if show_id else "",
+            name if show_class else "",
+            f"{instances.scores[index]:.2f}" if show_score else "",
+        )
+        return " ".join(part for part in parts if part)
+
+
+def _lighter(color: Color) -> Color:
+    red, green, blue = (value + (255 - value) // 2 for value in color)
+    return red, green, blue
+
+
+def _place(
+    label_size: tuple[int, int],
+    box: tuple[float, float, float, float],
+    frame_size: tuple[int, int],
+    taken: np.ndarray,
+) -> tuple[int, int]:
+    """Where a label goes: above its box, else in it, else below it; in the frame, off other labels if it can.
+
+    Args:
+        label_size: Height and width of the label.
+        box: Of its object, as (x, y, width, height).
+        frame_size: Height and width of the frame.
+        taken: Labels placed so far, ``(n, 4)`` as (left, top, right, bottom).
+    """
+    height, width = label_size
+    x, y, box_width, box_height = (int(value) for value in box)
+    wanted = np.asarray(
+        [
+            (x, y - height),
+            (x + box_width - width, y - height),
+            (x, y),
+            (x, y + box_height),
+            (x + box_width - width, y + box_height),
+            (x, y + (box_height - height) // 2),
+        ]
+    )
+    corners = wanted.clip(0, (frame_size[1] - width, frame_size[0] - height))
+    shared = np.minimum(corners[:, None] + (width, height), taken[:, 2:]) - np.maximum(corners[:, None], taken[:, :2])
+    overlaps = shared.clip(min=0).prod(axis=2).sum(axis=1)
+    # a label pushed back into the frame covers its object, which is better than covering another label
+    best = np.lexsort((np.abs(corners - wanted)[:, 1], overlaps))[0]
+    return int(corners[best, 0]), int(corners[best, 1])
