@@ -19,7 +19,8 @@ TOY = Path(__file__).with_name("toy_training.py")
 def start_training(folder: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, str(TOY), str(folder), *options]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    # a session of its own, so that signals can be sent to all of its processes as schedulers do
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
 def resume_training(folder: Path) -> int:
@@ -105,12 +106,12 @@ def test_kill_in_the_middle_of_a_write_loses_nothing(tmp_path) -> None:
     assert list(tmp_path.glob(".checkpoint_*")) == []
 
 
-def test_sigterm_ends_with_a_checkpoint_that_resumes(tmp_path) -> None:
+def test_sigterm_to_all_processes_ends_with_a_checkpoint_that_resumes(tmp_path) -> None:
     with start_training(tmp_path) as process:
         assert process.stdout is not None
         for _ in range(6):
             assert process.stdout.readline() == "step\n"
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     stopped_at = CheckpointFolder(tmp_path).load_latest()["iteration"]

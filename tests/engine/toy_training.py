@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from video_mask2former import distributed
 from video_mask2former.engine import (
@@ -199,13 +200,16 @@ def wait_for_sigterm() -> int:
     return 128 + received[0] if received else 1
 
 
-class SlowLoader(ToyLoader):
-    """Gives the other process time to send a signal, and says when it may."""
+class WorkerLoader(ToyLoader):
+    """Batches come from a worker process, slowly, and each is announced."""
 
-    def _batch(self, indices: Sequence[int]) -> ToyBatch:
-        print("step", flush=True)
-        time.sleep(0.03)
-        return super()._batch(indices)
+    def __iter__(self) -> Iterator[ToyBatch]:
+        loader = DataLoader(range(self.position, 10**6), batch_size=None, num_workers=1)
+        for position in loader:
+            self.position = int(position) + 1
+            print("step", flush=True)
+            time.sleep(0.03)
+            yield self._batch([self.position % NUM_CLIPS])
 
 
 def main() -> int:
@@ -216,7 +220,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.hang_in_save:
         _hang_in_save(args.hang_in_save)
-    trainer = make_trainer(args.folder, loader=SlowLoader(2), max_steps=20, checkpoint_period=4)
+    trainer = make_trainer(args.folder, loader=WorkerLoader(2), max_steps=20, checkpoint_period=4)
     result = trainer.train()
     return 128 + result.signal_number if result.signal_number else 0
 

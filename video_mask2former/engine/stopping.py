@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -49,3 +51,20 @@ class StopRequest:
             "%s: stopping after this step, with a checkpoint. Once more stops at once, without.",
             signal.Signals(number).name,
         )
+
+
+@contextlib.contextmanager
+def sigterm_withheld() -> Iterator[None]:
+    """Processes started inside the block never receive SIGTERM; this one receives it at the end of the block.
+
+    Schedulers send SIGTERM to all processes of a job. A loader's workers would die of it, and take the training with
+    them before it can write its checkpoint. They end by themselves when their parent does.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -24,7 +24,7 @@ from video_mask2former.engine.optimizer import LearningRateSchedule, clip_gradie
 from video_mask2former.engine.plan import Batch, Criterion, Evaluate, Loader, TrainingPlan, TrainingResult
 from video_mask2former.engine.precision import Precision, to_float32
 from video_mask2former.engine.random_state import random_state, random_state_kept, set_random_state
-from video_mask2former.engine.stopping import StopRequest
+from video_mask2former.engine.stopping import StopRequest, sigterm_withheld
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class Trainer:
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._evaluated_step = 0
+        self._saved_step = -1
         self._metrics: dict[str, float] = {}
         self._best_value: float | None = None
         self._precision = Precision(plan.dtype, device)
@@ -116,7 +117,7 @@ class Trainer:
                         self.save_checkpoint()
                     if self._is_evaluation_due():
                         self._run_evaluation()
-                if signal_number:
+                if signal_number and self._saved_step != self.step:
                     self.save_checkpoint()
         finally:
             self.log.close()
@@ -130,6 +131,7 @@ class Trainer:
         if distributed.is_main_process():
             path = self.checkpoints.save(self.step, state)
             logger.info("wrote %s", path)
+        self._saved_step = self.step
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state of the run, with the random state of every rank; call it on every rank."""
@@ -189,7 +191,7 @@ class Trainer:
         was_empty = False  # once is right: the run that is resumed was stopped after the last batch of an epoch
         while True:
             # Making an iterator draws from the global generator; a resumed run would draw once more than the first.
-            with random_state_kept():
+            with random_state_kept(), sigterm_withheld():
                 iterator = iter(self.loader)
                 first = next(iterator, None)
             if first is not None:
@@ -284,7 +286,7 @@ class Trainer:
             if self.ema is not None:
                 stack.enter_context(self.ema.in_model())
             self._metrics = dict(distributed.broadcast_object(self.evaluate(self.model, self.step)))
-        self._evaluated_step = self.step
+        self._evaluated_step, self._saved_step = self.step, -1
         self.log.evaluation(self.step, self._metrics)
         if self.plan.best_metric not in self._metrics:
             raise KeyError(
