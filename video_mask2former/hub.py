@@ -67,7 +67,8 @@ def load_with_config(
 ) -> tuple[VideoMask2Former, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
-    model = build_model(settings.model)
+    # The type comes before the weights, so that float64 checkpoints keep all their digits.
+    model = build_model(settings.model).to(dtype)
     if weights is None and bundled is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:
@@ -75,7 +76,7 @@ def load_with_config(
         assert checkpoint is not None
         report = load_weights(model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch)
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
-    return model.to(device=device, dtype=dtype).eval(), settings
+    return model.to(device).eval(), settings
 
 
 def _read_source(

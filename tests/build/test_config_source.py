@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from video_mask2former.build import source
 from video_mask2former.build.source import config_of_checkpoint, is_detectron2_yaml, read_config, shipped_configs
 from video_mask2former.config import load_config, to_yaml
 from video_mask2former.convert import Checkpoint
@@ -80,3 +82,14 @@ def test_configurations_inside_checkpoints(tmp_path):
     assert config_of_checkpoint(Checkpoint({}), "x") is None
     with pytest.raises(ValueError, match=r"unknown config key .model.foo. in the configuration inside x"):
         config_of_checkpoint(Checkpoint({}, {"model": {"foo": 3}}), "x")
+
+
+def test_an_installed_package_has_them_inside(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "video_mask2former"
+    (package / "build").mkdir(parents=True)
+    monkeypatch.setattr(source, "__file__", str(package / "build" / "source.py"))
+    with pytest.raises(FileNotFoundError, match="came without its configurations"):
+        read_config("ytvis_2019/r50")
+    shutil.copytree(CLONE / "configs", package / "configs")
+    assert read_config("ytvis_2019/r50").model.num_classes == 40
+    assert shipped_configs() == sorted(shipped_configs()) and "ytvis_2019/r50" in shipped_configs()

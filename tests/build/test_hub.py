@@ -55,6 +55,15 @@ def test_types_and_devices(saved, device):
     assert output.class_logits.shape == (1, 4, 4)
 
 
+def test_float64_weights_keep_all_their_digits(saved):
+    model, folder = saved
+    exact = {key: tensor.double() + 1e-12 for key, tensor in model.state_dict().items()}
+    write_checkpoint(folder / "exact.pth", exact)
+    loaded = vm2f.load(folder / "small.yaml", folder / "exact.pth", dtype=torch.float64)
+    for key, tensor in exact.items():
+        torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0)
+
+
 def test_overrides_change_the_model(saved):
     _, folder = saved
     overrides = ["model.num_classes=5"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import yaml
@@ -18,7 +17,6 @@ from video_mask2former.convert import (
 )
 
 _CONFIG_FOLDER = "configs"
-_PACKAGED_CONFIGS = "video_mask2former.configs"
 
 
 def read_config(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -84,11 +82,12 @@ def _find_shipped(name: str) -> Path:
 
 
 def _shipped_root() -> Path:
-    """The folder of shipped configurations: inside an installed package, or at the top of a clone."""
-    clone = Path(__file__).parents[2] / _CONFIG_FOLDER
-    if clone.is_dir() and (clone.parent / "pyproject.toml").is_file():
+    """The folder of shipped configurations: at the top of a clone, or inside an installed package."""
+    package = Path(__file__).parents[1]
+    clone = package.parent / _CONFIG_FOLDER
+    if clone.is_dir() and (package.parent / "pyproject.toml").is_file():
         return clone
-    try:
-        return Path(str(resources.files(_PACKAGED_CONFIGS)))
-    except ModuleNotFoundError as error:
-        raise FileNotFoundError("this installation came without its configurations; install it again.") from error
+    installed = package / _CONFIG_FOLDER
+    if not installed.is_dir():
+        raise FileNotFoundError(f"this installation came without its configurations ({installed}); install it again.")
+    return installed
