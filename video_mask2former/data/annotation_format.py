@@ -60,6 +60,16 @@ def read_document(path: str | os.PathLike[str]) -> AnnotationDocument:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON, or lacks the lists that make an annotation file.
     """
+    return parse_document(read_json(path), Path(path))
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or holds something else.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no annotation file {path}.")
@@ -70,16 +80,25 @@ def read_document(path: str | os.PathLike[str]) -> AnnotationDocument:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path} must hold an object with videos or images, got a {type(document).__name__}.")
-    frames_key = "videos" if "videos" in document else "images"
-    for key in ("categories", frames_key):
-        _require_objects(document, key, path)
+    return document
+
+
+def parse_document(document: dict[str, Any], path: Path) -> AnnotationDocument:
+    """Bring parsed JSON into one form; ``path`` names it in errors.
+
+    Raises:
+        ValueError: If it lacks the lists that make an annotation file.
+    """
+    is_of_videos = "videos" in document
+    videos = _require_objects(document, "videos" if is_of_videos else "images", path)
+    categories = _require_objects(document, "categories", path)
     annotations = None
     if document.get("annotations") is not None:
         annotations = _require_objects(document, "annotations", path)
-    if frames_key == "images":
-        document["videos"] = [_image_as_video(image) for image in document["images"]]
+    if not is_of_videos:
+        videos = [_image_as_video(image) for image in videos]
         annotations = None if annotations is None else [_instance_as_track(instance) for instance in annotations]
-    return AnnotationDocument(path, document["categories"], document["videos"], annotations)
+    return AnnotationDocument(path, categories, videos, annotations)
 
 
 def find_problems(document: AnnotationDocument) -> Iterator[Problem]:

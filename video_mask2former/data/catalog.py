@@ -56,9 +56,17 @@ def _catalog() -> dict[str, DatasetEntry]:
     for split in ("train", "val"):
         folder = f"coco/{split}2017"
         entries[f"coco_2017_{split}"] = DatasetEntry(folder, (f"coco/annotations/instances_{split}2017.json",))
+        entries[f"coco_2017_{split}_panoptic"] = DatasetEntry(
+            folder, (f"coco/annotations/panoptic_{split}2017_segments.json",)
+        )
         for target in ("ytvis2019", "ytvis2021", "ovis"):
             file = f"coco/annotations/coco2{target}_{split}.json"
             entries[f"coco2{target}_{split}"] = DatasetEntry(folder, (file,))
+    for split, folder in (("train", "training"), ("val", "validation")):
+        base = "ADEChallengeData2016"
+        entries[f"ade20k_sem_seg_{split}"] = DatasetEntry(
+            f"{base}/images/{folder}", (f"{base}/{folder}_segments.json",)
+        )
     for name, folder in (("ytvis_2019", "ytvis_2019"), ("ytvis_2021", "ytvis_2021"), ("ovis", "ovis/annotations")):
         images = entries[f"{name}_train"].image_folder
         for split in ("train", "val"):
@@ -67,8 +75,9 @@ def _catalog() -> dict[str, DatasetEntry]:
 
 
 DATASETS: dict[str, DatasetEntry] = _catalog()
-"""The catalog. ``*_local_*`` are the two parts that datasets/ytvis/make_split.py makes of a training set, and
-``coco2*`` what datasets/ytvis/filter_coco.py makes of COCO."""
+"""The catalog. Some files are made by tools in datasets/ytvis: ``*_local_*``, the two parts of a training set, by
+make_split.py; ``coco2*``, COCO with the classes of a video dataset, by filter_coco.py; the segments of COCO panoptic
+and ADE20K, by convert_segments.py."""
 
 
 def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetPaths:

@@ -1,0 +1,1 @@
+"""Preparing datasets: writing, checking, splitting, filtering, and converting from other formats."""
