@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from video_mask2former.ops import _extension
-from video_mask2former.ops.ms_deform_attn_reference import (
-    computed_in,
-    ms_deform_attn_backward,
-    ms_deform_attn_forward,
-)
+from video_mask2former.ops._extension import loaded, log_reference_in_use
+from video_mask2former.ops.ms_deform_attn_arguments import check_arguments, computed_in, flat_shapes
+from video_mask2former.ops.ms_deform_attn_kernels import MSDeformAttnKernels
+from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward
 
 _FORWARD = "video_mask2former::ms_deform_attn"
 _BACKWARD = "video_mask2former::ms_deform_attn_backward"
@@ -57,64 +55,18 @@ def ms_deform_attn(
         ValueError: If the shapes do not fit each other.
         TypeError: If a tensor is not of floats.
     """
-    shapes = _flat_shapes(spatial_shapes)
-    _check_arguments(value, shapes, sampling_locations, attention_weights)
+    shapes = flat_shapes(spatial_shapes)
+    check_arguments(value, shapes, sampling_locations, attention_weights)
     dtype = computed_in(value)
     return torch.ops.video_mask2former.ms_deform_attn(
         value, shapes, sampling_locations.to(dtype), attention_weights.to(dtype)
     )
 
 
-def _flat_shapes(spatial_shapes: Sequence[tuple[int, int]] | Tensor) -> list[int]:
-    if isinstance(spatial_shapes, Tensor):
-        if spatial_shapes.ndim != 2 or spatial_shapes.is_floating_point():
-            raise ValueError(
-                "spatial_shapes must be (h, w) pairs or an (L, 2) integer tensor, got a tensor "
-                f"{tuple(spatial_shapes.shape)} {spatial_shapes.dtype}."
-            )
-        spatial_shapes = spatial_shapes.tolist()
-    if any(len(pair) != 2 for pair in spatial_shapes):
-        raise ValueError(f"spatial_shapes must be (h, w) pairs, got {spatial_shapes}.")
-    return [size for pair in spatial_shapes for size in pair]
-
-
-def _check_arguments(value: Tensor, shapes: list[int], sampling_locations: Tensor, attention_weights: Tensor) -> None:
-    tensors = {"value": value, "sampling_locations": sampling_locations, "attention_weights": attention_weights}
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must be of floats, got {tensor.dtype}.")
-        if tensor.device != value.device:
-            raise ValueError(f"{name} is on {tensor.device} but value is on {value.device}; move them to one device.")
-    if value.ndim != 4:
-        raise ValueError(f"value must be (N, S, M, D), got {tuple(value.shape)}.")
-    pairs = list(zip(shapes[0::2], shapes[1::2], strict=True))
-    if any(size < 0 for size in shapes) or sum(h * w for h, w in pairs) != value.shape[1]:
-        raise ValueError(
-            f"spatial_shapes must be (h, w) with h * w summing to S = {value.shape[1]} of value, got {pairs}, "
-            f"which sum to {sum(h * w for h, w in pairs)}."
-        )
-    N, _, M, _ = value.shape
-    L = len(pairs)
-    if (
-        sampling_locations.ndim != 6
-        or (sampling_locations.shape[0], sampling_locations.shape[2], sampling_locations.shape[3]) != (N, M, L)
-        or sampling_locations.shape[5] != 2
-    ):
-        raise ValueError(
-            f"sampling_locations must be (N, Lq, M, L, P, 2) with (N, M) = {(N, M)} as in value and L = {L} as in "
-            f"spatial_shapes, got {tuple(sampling_locations.shape)}."
-        )
-    if attention_weights.shape != sampling_locations.shape[:5]:
-        raise ValueError(
-            "attention_weights must be (N, Lq, M, L, P) as in sampling_locations, "
-            f"{tuple(sampling_locations.shape[:5])}, got {tuple(attention_weights.shape)}."
-        )
-
-
 def _forward_fallback(
     value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    _extension.log_reference_in_use(value.device.type)
+    log_reference_in_use(value.device.type)
     return ms_deform_attn_forward(value, spatial_shapes, sampling_locations, attention_weights)
 
 
@@ -171,3 +123,17 @@ torch.library.register_fake(_FORWARD, _forward_fake)
 torch.library.register_fake(_BACKWARD, _backward_fake)
 torch.library.register_autograd(_FORWARD, _autograd_backward, setup_context=_save_for_backward)
 torch.library.register_autograd(_BACKWARD, _second_order)
+
+
+def _register_kernels() -> None:
+    library, status = loaded()
+    if library is None:
+        return
+    for device_type, version in (("cpu", status.cpu), ("cuda", status.cuda)):
+        if version is not None:
+            kernels = MSDeformAttnKernels(library, device_type)
+            torch.library.impl(_FORWARD, device_type, kernels.forward)
+            torch.library.impl(_BACKWARD, device_type, kernels.backward)
+
+
+_register_kernels()

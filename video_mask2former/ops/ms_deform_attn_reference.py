@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from video_mask2former.ops.ms_deform_attn_arguments import computed_in
+
 
 def ms_deform_attn_forward(
     value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
@@ -21,7 +23,7 @@ def ms_deform_attn_forward(
     Args:
         value: ``(N, S, M, D)``.
         spatial_shapes: ``[h0, w0, h1, w1, ...]``.
-        sampling_locations: ``(N, Lq, M, L, P, 2)`` as (x, y), in the dtype of :func:`computed_in`.
+        sampling_locations: ``(N, Lq, M, L, P, 2)`` as (x, y), in the dtype that :func:`computed_in` gives.
         attention_weights: ``(N, Lq, M, L, P)``, in the same dtype.
 
     Returns:
@@ -70,14 +72,6 @@ def ms_deform_attn_backward(
         grad_value[:, start : start + h * w] = grad_maps.reshape(N, M, D, h * w).permute(0, 3, 1, 2)
         grad_locations[:, :, :, level] = 2.0 * grad_grid.reshape(N, M, Lq, -1, 2).transpose(1, 2)
     return grad_value.to(value.dtype), grad_locations, grad_weights
-
-
-def computed_in(value: Tensor) -> torch.dtype:
-    """The dtype of locations, weights and sums: float64 for float64 values, float32 for all others.
-
-    Half precision would place a point no better than a pixel on a map 256 pixels wide.
-    """
-    return torch.float64 if value.dtype == torch.float64 else torch.float32
 
 
 def _sampled_levels(
