@@ -18,9 +18,10 @@ from video_mask2former.atomic import atomic_path
 from video_mask2former.build.data import build_evaluation_videos
 from video_mask2former.build.evaluation import ClassMapping, ImageEvaluation, VideoEvaluation
 from video_mask2former.build.evaluation_page import Case, draw_case
+from video_mask2former.build.inference import build_settings
 from video_mask2former.build.prediction import DatasetModel, image_decoder
 from video_mask2former.build.result_files import video_of_image
-from video_mask2former.config import Config, InferenceConfig
+from video_mask2former.config import Config
 from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
 from video_mask2former.inference import InferenceSettings, VideoPredictor, image_instances
 from video_mask2former.models import VideoMask2Former
@@ -120,7 +121,7 @@ def build_validation(config: Config, output: Path) -> Validation | None:
         return None
     return Validation(
         {_file_name(name): videos for name, videos in datasets.items()},
-        _settings(config.inference),
+        build_settings(config.inference),
         picture_folder=output / "pictures",
         num_pictures=config.training.sample_pictures,
     )
@@ -164,21 +165,6 @@ def _draw(path: Path, video: EvaluationVideo, prediction: VideoInstances, ground
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-
-
-def _settings(config: InferenceConfig) -> InferenceSettings:
-    return InferenceSettings.published(
-        mode=config.mode,
-        window=config.window,
-        overlap=config.overlap,
-        tracker=config.tracker,
-        top_k=config.top_k,
-        score_threshold=config.score_threshold,
-        short_side=config.short_side,
-        max_side=config.max_side,
-        chunk_size=config.chunk_size,
-        dtype=config.dtype,
-    )
 
 
 def _file_name(dataset: str) -> str:
