@@ -28,6 +28,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
+    allow_partial: bool = False,
 ) -> VideoMask2Former:
     """Load a model for inference.
 
@@ -42,6 +43,7 @@ def load(
         device: Where the model goes.
         dtype: Type of its parameters; None is float32.
         allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
+        allow_partial: Take from a checkpoint what fits, whatever is missing or left over.
 
     Returns:
         The model in evaluation mode. What was loaded is in the log.
@@ -51,7 +53,13 @@ def load(
         ValueError: If a configuration or checkpoint is invalid, or the two do not fit.
     """
     model, _ = load_with_config(
-        config, weights, overrides, device=device, dtype=dtype, allow_class_mismatch=allow_class_mismatch
+        config,
+        weights,
+        overrides,
+        device=device,
+        dtype=dtype,
+        allow_class_mismatch=allow_class_mismatch,
+        allow_partial=allow_partial,
     )
     return model
 
@@ -64,6 +72,7 @@ def load_with_config(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
+    allow_partial: bool = False,
 ) -> tuple[VideoMask2Former, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
@@ -74,7 +83,9 @@ def load_with_config(
     else:
         checkpoint = read_checkpoint(weights) if weights is not None else bundled
         assert checkpoint is not None
-        report = load_weights(model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch)
+        report = load_weights(
+            model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
+        )
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
     return model.to(device).eval(), settings
 

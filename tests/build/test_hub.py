@@ -75,6 +75,16 @@ def test_overrides_change_the_model(saved):
     assert loaded.num_classes == 5
 
 
+def test_a_checkpoint_may_fit_in_part(saved):
+    model, folder = saved
+    overrides = ["model.num_queries=9"]
+    with pytest.raises(ValueError, match=r"Change model.num_queries"):
+        vm2f.load(folder / "small.yaml", folder / "theirs.pkl", overrides)
+    loaded = vm2f.load(folder / "small.yaml", folder / "theirs.pkl", overrides, allow_partial=True)
+    torch.testing.assert_close(loaded.decoder.norm.weight, model.decoder.norm.weight)
+    assert loaded.decoder.query_feat.num_embeddings == 9
+
+
 def test_a_configuration_object_is_accepted(saved, small_config):
     model, folder = saved
     loaded, config = load_with_config(small_config, folder / "ours.safetensors", ["inference.top_k=3"])
