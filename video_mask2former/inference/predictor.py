@@ -30,13 +30,14 @@ class VideoPredictor:
 
     Attributes:
         clock: Where the time went, over all videos so far.
+        class_names: Names of the model's classes.
     """
 
     def __init__(self, model: SegmentationModel, settings: InferenceSettings | None = None) -> None:
         self.settings = settings or InferenceSettings()
         self.clock = StageClock()
-        self._class_names = tuple(model.class_names)
-        self._rules = self.settings.selection_rules(self._class_names, model.num_classes)
+        self.class_names = tuple(model.class_names)
+        self._rules = self.settings.selection_rules(self.class_names, model.num_classes)
         self._runner = ModelRunner(model, self.settings, self.clock)
 
     def predict(
@@ -61,14 +62,17 @@ class VideoPredictor:
             Frame indices are those of the source, whatever part of it was processed.
         """
         with open_video(as_video(source), start=start, end=end, every=every) as reader:
-            if self.settings.is_whole_clip:
-                return self._predict_clip(reader, progress)
-            recorder = self.recorder(reader.size)
-            stream = self.stream(read_frames(reader), recorder=recorder)
-            for count, _ in enumerate(stream, start=1):
-                if progress is not None:
-                    progress(count)
-            return self.finish(recorder, reader)
+            return self.predict_reader(reader, progress)
+
+    def predict_reader(self, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
+        """As :meth:`predict`, of a video that is already open."""
+        if self.settings.is_whole_clip:
+            return self._predict_clip(reader, progress)
+        recorder = self.recorder(reader.size)
+        for count, _ in enumerate(self.stream(read_frames(reader), recorder=recorder), start=1):
+            if progress is not None:
+                progress(count)
+        return self.finish(recorder, reader)
 
     def stream(
         self,
@@ -95,7 +99,7 @@ class VideoPredictor:
 
     def finish(self, recorder: TrackRecorder, reader: VideoReader) -> VideoInstances:
         """The tracks of a video that was streamed to its end."""
-        return recorder.result(reader.source_num_frames, reader.frame_rate, self._class_names)
+        return recorder.result(reader.source_num_frames, reader.frame_rate, self.class_names)
 
     def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Decode all frames as one clip: the published protocol."""
@@ -123,7 +127,7 @@ class VideoPredictor:
             )
         self.clock.num_frames += len(indices)
         length = max(reader.source_num_frames or 0, indices[-1] + 1)
-        return VideoInstances(tracks, length, reader.size, reader.frame_rate, self._class_names)
+        return VideoInstances(tracks, length, reader.size, reader.frame_rate, self.class_names)
 
 
 def as_video(source: VideoSource) -> VideoSource:

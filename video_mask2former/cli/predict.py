@@ -1,0 +1,232 @@
+"""``video-mask2former predict``: videos in, tracks and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_mask2former.config import Config
+    from video_mask2former.inference.outputs import OutputChoice
+    from video_mask2former.models import VideoMask2Former
+
+_DESCRIPTION = """\
+Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, tracks.json, results.json
+and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was stopped; one
+that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
+
+The defaults are for people: online mode, scores from 0.3, one label for each object. --published takes the inference
+section of the configuration as it is, which is the protocol of the published numbers.
+
+examples:
+  video-mask2former predict street.mp4 --output out
+  video-mask2former predict videos/ --output out --config ytvis_2019/r50 --weights model_final.pkl --device cuda
+  video-mask2former predict a.mp4 b.mkv frames/ --output out --classes person,dog --top-k 5 --masks
+  torchrun --nproc-per-node 4 -m video_mask2former predict videos/ --output out
+"""
+
+# What people want, where it differs from the published protocol; said before the user's own options
+_FOR_PEOPLE = (
+    "inference.mode=online",
+    "inference.score_threshold=0.3",
+    "inference.top_k=100",
+    "inference.one_label_per_query=true",
+    "inference.keep_empty=false",
+)
+# Option of the command line to that of the inference section
+_SETTINGS = ("mode", "window", "overlap", "tracker", "score_threshold", "top_k", "dtype", "chunk_size", "short_side")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="find and track the objects of videos",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input_arguments(parser)
+    _add_model_arguments(parser)
+    _add_output_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 1 if any input failed."""
+    import torch
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from video_mask2former.build.inference import build_predictor, build_settings
+    from video_mask2former.cli.predict_inputs import find_inputs
+    from video_mask2former.cli.predict_jobs import PredictTask, run_task
+
+    words, overrides = _split_words(args.inputs)
+    if not words:
+        raise ValueError("give at least one input: a video, an image, a folder or a glob.")
+    inputs = find_inputs(words)
+    _check_cameras(inputs, args)
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    model, config = _load_model(args, _overrides(args, overrides))
+    task = PredictTask(
+        output,
+        _output_choice(args),
+        *(args.start, args.end, args.every),
+        model={"config": _identity(args.config), "weights": _identity(args.weights), "overrides": overrides},
+        settings=build_settings(config.inference),
+        overwrite=args.overwrite,
+    )
+    own = inputs[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
+    with logging_redirect_tqdm():
+        num_failed = run_task(task, own, build_predictor(model, config.inference), debug=args.debug)
+    if torch.cuda.is_available() and next(model.parameters()).is_cuda:
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        print(f"peak GPU memory: {peak:.1f} GiB")
+    if num_failed:
+        print(f"{num_failed} of {len(own)} inputs failed, see above.")
+        return 1
+    return 0
+
+
+def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="video file, image, folder of videos or of frames, glob, or number of a camera; also options of the "
+        "configuration, such as inference.short_side=480",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--start", type=int, metavar="N", help="index of the first frame (default: 0)")
+    parser.add_argument("--end", type=int, metavar="N", help="index of the frame to stop before")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every so many frames (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="predict again what is done")
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model and how it is run")
+    group.add_argument("--config", metavar="C", help="configuration: a YAML file, or a name such as ytvis_2019/r50")
+    group.add_argument(
+        "--weights", metavar="W", help="checkpoint; without it and --config, the model that ships with the project"
+    )
+    group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="precision (default: float32)")
+    group.add_argument("--compile", action="store_true", help="compile the model; pays off on long videos")
+    group.add_argument(
+        "--published", action="store_true", help="take the inference section of the configuration as it is"
+    )
+    group.add_argument("--mode", choices=("clip", "online"), help="the video as one clip, or window by window")
+    group.add_argument("--window", type=int, metavar="T", help="frames of a window (default: 1 online, all in a clip)")
+    group.add_argument("--overlap", type=int, metavar="K", help="frames that neighbouring windows share (default: 0)")
+    group.add_argument(
+        "--tracker",
+        choices=("query", "overlap", "propagate", "minvis"),
+        help="what gives objects their ids (default: overlap where windows overlap, else query)",
+    )
+    group.add_argument("--score-threshold", type=float, metavar="S", help="least score of an object (default: 0.3)")
+    group.add_argument("--top-k", type=int, metavar="K", help="most objects of a video (default: 100)")
+    group.add_argument("--classes", metavar="A,B", help="names or indices of the classes to report (default: all)")
+    group.add_argument("--chunk-size", type=int, metavar="N", help="frames that the backbone sees at once")
+    group.add_argument("--short-side", type=int, metavar="N", help="short side of the frames as the model sees them")
+    group.add_argument("--resolve-overlaps", action="store_true", help="give each pixel to one object at most")
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files")
+    for name in ("overlay", "contact-sheet", "tracks", "results"):
+        group.add_argument(f"--no-{name}", dest=name.replace("-", "_"), action="store_false", help=f"no {name} file")
+    group.add_argument("--frames", action="store_true", help="frames.jsonl: one line of JSON a frame")
+    group.add_argument("--coco", action="store_true", help="coco_detections.json: COCO detections of each frame")
+    group.add_argument("--mots", action="store_true", help="mots.txt: MOTS text")
+    group.add_argument("--masks", action="store_true", help="masks/: indexed PNG files, in the manner of DAVIS")
+    group.add_argument(
+        "--overlay-mode", choices=("overlay", "side_by_side", "masks_only"), default="overlay", help="default: overlay"
+    )
+    group.add_argument("--audio", action="store_true", help="copy the sound into the overlay")
+
+
+def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Inputs and options of the configuration; a file that exists is an input, whatever its name looks like."""
+    overrides = [
+        word
+        for word in words
+        if "=" in word
+        and word.split("=")[0].replace(".", "").replace("_", "").isalnum()
+        and "." in word.split("=")[0]
+        and not os.path.exists(word)
+    ]
+    return [word for word in words if word not in overrides], overrides
+
+
+def _check_cameras(inputs: Sequence[Any], args: argparse.Namespace) -> None:
+    for entry in inputs:
+        if isinstance(entry.source, int) and args.end is None:
+            raise ValueError(f"camera {entry.source} never ends: say with --end after how many frames to stop.")
+
+
+def _overrides(args: argparse.Namespace, given: list[str]) -> list[str]:
+    """Options of the configuration: those for people, then those the user gave, the flags last."""
+    flags = {name: getattr(args, name) for name in _SETTINGS}
+    if args.classes is not None:
+        flags["classes"] = [name.strip() for name in args.classes.split(",") if name.strip()]
+    flags |= {name: True for name in ("compile", "resolve_overlaps") if getattr(args, name)}
+    defaults = [] if args.published else list(_FOR_PEOPLE)
+    # JSON is YAML, whatever characters are in a name
+    chosen = [f"inference.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
+    return [*defaults, *given, *chosen]
+
+
+def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, Config]:
+    import torch
+
+    from video_mask2former.hub import load_with_config
+
+    device = args.device or _default_device()
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device} was asked for, but torch sees no GPU. Use --device cpu.")
+    if args.config is None and args.weights is None:
+        try:
+            return load_with_config("demo", None, overrides, device=device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
+                "with it if the checkpoint has no configuration inside."
+            ) from error
+    if args.config is None:
+        return load_with_config(args.weights, None, overrides, device=device)
+    return load_with_config(args.config, args.weights, overrides, device=device)
+
+
+def _default_device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def _identity(path: str | None) -> Any:
+    from video_mask2former.cli.predict_jobs import file_identity
+
+    return None if path is None else file_identity(path)
+
+
+def _output_choice(args: argparse.Namespace) -> OutputChoice:
+    from video_mask2former.inference.outputs import OutputChoice
+
+    return OutputChoice(
+        overlay=args.overlay,
+        contact_sheet=args.contact_sheet,
+        tracks=args.tracks,
+        results=args.results,
+        frames=args.frames,
+        coco=args.coco,
+        mots=args.mots,
+        masks=args.masks,
+        overlay_mode=args.overlay_mode,
+        audio=args.audio,
+    )

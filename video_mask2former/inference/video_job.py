@@ -1,0 +1,113 @@
+"""One video from its file to the files about it."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from video_mask2former.inference.outputs import FrameOutputs, OutputChoice, remove_other_files, write_result_files
+from video_mask2former.inference.predictor import Progress, VideoPredictor, read_frames
+from video_mask2former.structures import VideoInstances
+from video_mask2former.video_io import VideoReader, VideoSource, open_video
+from video_mask2former.video_io.image_source import IMAGE_SUFFIXES
+
+
+class VideoJob:
+    """Predicts one video and writes what was chosen to a folder.
+
+    Online, the frames are read once: what is drawn on a frame is what was known when its window was done, as in a
+    stream. In clip mode the tracks are known only when all frames were read, so files are opened again for drawing;
+    sources that can be read only once (cameras) are refused there if something is to be drawn.
+
+    Args:
+        source: A path that can be opened again, or the index of a camera.
+        folder: Where the files go; made if it is not there.
+        choice: Which files.
+        start: Index of the first frame.
+        end: Index to stop before.
+        every: Take every so many frames.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | int,
+        folder: Path,
+        choice: OutputChoice,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        every: int = 1,
+    ) -> None:
+        self._source: VideoSource = source
+        self._folder = folder
+        self._choice = choice
+        self._selection = (start, end, every)
+        path = None if isinstance(source, int) else Path(source)
+        self.is_image = path is not None and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+    def open(self) -> VideoReader:
+        """Open the video, from its first chosen frame on.
+
+        Raises:
+            FileNotFoundError: If it does not exist.
+            ValueError: If it cannot be read, or no frame of it is chosen.
+        """
+        start, end, every = self._selection
+        return open_video(self._source, start=start, end=end, every=every)
+
+    def run(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
+        """Predict and write.
+
+        Args:
+            predictor: Model and settings.
+            reader: From :meth:`open`.
+            progress: Called with the number of frames done, whenever some are.
+
+        Raises:
+            ValueError: If the video or an output does not allow what was chosen.
+            OSError: If a file cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if predictor.settings.mode == "online":
+            result = self._run_online(predictor, reader, progress)
+        else:
+            result = self._run_clip(predictor, reader, progress)
+        with predictor.clock.measure("output"):
+            indices = range(reader.frame_index(0), reader.frame_index(reader.num_read), self._selection[2])
+            write_result_files(self._folder, self._choice, result, indices, reader)
+            remove_other_files(self._folder, self._choice.file_names(is_image=self.is_image))
+        return result
+
+    def _run_online(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None) -> VideoInstances:
+        recorder = predictor.recorder(reader.size)
+        stream = predictor.stream(read_frames(reader), recorder=recorder)
+        with self._frame_outputs(predictor, reader) as outputs:
+            for count, (image, instances) in enumerate(stream.with_frames(), start=1):
+                with predictor.clock.measure("output"):
+                    outputs.add(image, instances)
+                if progress is not None:
+                    progress(count)
+        return predictor.finish(recorder, reader)
+
+    def _run_clip(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None) -> VideoInstances:
+        draws = self._choice.needs_pixels or self._choice.frames
+        if isinstance(self._source, int) and draws:
+            raise ValueError(
+                "a camera can be read only once, but in clip mode drawing comes after the last frame. "
+                "Use online mode, or switch off the overlay and the contact sheet."
+            )
+        result = predictor.predict_reader(reader, progress)
+        if draws:
+            with self.open() as again, self._frame_outputs(predictor, again) as outputs:
+                frames = islice(read_frames(again), reader.num_read)
+                while True:
+                    with predictor.clock.measure("decode"):
+                        frame = next(frames, None)
+                    if frame is None:
+                        break
+                    with predictor.clock.measure("output"):
+                        outputs.add(frame[1], result.at_frame(frame[0]))
+        return result
+
+    def _frame_outputs(self, predictor: VideoPredictor, reader: VideoReader) -> FrameOutputs:
+        return FrameOutputs(self._folder, self._choice, reader, predictor.class_names, is_image=self.is_image)
