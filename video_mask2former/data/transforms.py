@@ -97,28 +97,36 @@ class LargeScaleJitter:
 class RandomCrop:
     """Cut the same random window out of every frame, and pad what is smaller than the window with grey.
 
-    A window without a pixel of any instance is drawn again, some times.
+    A window without a pixel of any instance is drawn again, around a random pixel of one.
 
     Args:
         size: Height and width of the result.
     """
 
-    max_draws = 10
-
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
     def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
-        sides = frames.shape[2:]
-        height, width = (min(wanted, side) for wanted, side in zip(self.size, sides, strict=True))
-        masks = target.masks
-        for _ in range(self.max_draws):
-            top, left = int(rng.integers(sides[0] - height + 1)), int(rng.integers(sides[1] - width + 1))
-            masks = target.masks[..., top : top + height, left : left + width]
-            if bool(masks.any()):
-                break
-        frames = frames[..., top : top + height, left : left + width]
-        return pad_clip(frames, with_masks(target, masks), self.size)
+        window = tuple(
+            _random_span(side, min(wanted, side), None, rng)
+            for wanted, side in zip(self.size, frames.shape[2:], strict=True)
+        )
+        if not target.masks[(..., *window)].any() and target.masks.any():
+            places = torch.nonzero(target.masks.flatten(0, 1).any(dim=0))
+            place = places[int(rng.integers(len(places)))].tolist()
+            window = tuple(
+                _random_span(side, min(wanted, side), around, rng)
+                for wanted, side, around in zip(self.size, frames.shape[2:], place, strict=True)
+            )
+        target = with_masks(target, target.masks[(..., *window)])
+        return pad_clip(frames[(..., *window)], target, self.size)
+
+
+def _random_span(side: int, length: int, around: int | None, rng: np.random.Generator) -> slice:
+    """A random part of a side, of all those that hold ``around`` where it is given."""
+    first, last = (0, side - length) if around is None else (around - length + 1, around)
+    start = int(rng.integers(max(first, 0), min(last, side - length) + 1))
+    return slice(start, start + length)
 
 
 def resize_clip(frames: Tensor, target: ClipTarget, size: tuple[int, int]) -> tuple[Tensor, ClipTarget]:
