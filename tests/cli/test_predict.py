@@ -1,0 +1,332 @@
+"""``video-mask2former predict``: files in, files out, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from video_mask2former.build.model import build_model
+from video_mask2former.cli import main
+from video_mask2former.cli.predict_inputs import find_inputs
+from video_mask2former.config import config_from_mapping, to_yaml
+from video_mask2former.convert import write_checkpoint
+from video_mask2former.results import (
+    JsonLinesReader,
+    read_coco_detections,
+    read_mask_pngs,
+    read_mots,
+    read_tracks,
+    read_youtube_vis,
+)
+from video_mask2former.rle import decode_rle
+from video_mask2former.video_io import VideoWriter, open_video
+
+SMALL = {
+    "model": {
+        "num_classes": 3,
+        "class_names": ["person", "dog", "car"],
+        "num_queries": 6,
+        "hidden_dim": 32,
+        "num_heads": 2,
+        "feedforward_dim": 8,
+        "num_decoder_layers": 1,
+        "pixel_decoder": {"num_layers": 1, "feedforward_dim": 8, "mask_dim": 16},
+        "backbone": {
+            "name": "swin",
+            "swin": {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 2},
+        },
+    },
+    "inference": {"short_side": 48},
+}
+EVERYTHING = ["--frames", "--coco", "--mots", "--masks"]
+
+
+@pytest.fixture
+def model_arguments(tmp_path) -> list[str]:
+    """A small model in a checkpoint with its configuration inside."""
+    torch.manual_seed(0)
+    config = config_from_mapping(SMALL, "test")
+    write_checkpoint(tmp_path / "model.safetensors", build_model(config.model).state_dict(), to_yaml(config))
+    return ["--weights", str(tmp_path / "model.safetensors"), "--device", "cpu", "--score-threshold", "0.2"]
+
+
+def write_video(path: Path, num_frames: int = 7, size: tuple[int, int] = (54, 80)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(path.name))
+    with VideoWriter(path, Fraction(30000, 1001)) as writer:
+        for index in range(num_frames):
+            frame = np.full((*size, 3), 80, np.uint8)
+            cv2.rectangle(frame, (3 * index, 10), (3 * index + 20, 40), rng.integers(0, 256, 3).tolist(), -1)
+            writer.write(frame)
+    return path
+
+
+def predict(*words: object) -> int:
+    return main(["predict", *map(str, words)])
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("mode", [["--mode", "online"], ["--mode", "clip"], ["--mode", "clip", "--window", "4"]])
+def test_every_output_says_the_same(tmp_path, model_arguments, mode) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    assert predict(video, "--output", tmp_path / "out", *model_arguments, *mode, *EVERYTHING) == 0
+    folder = tmp_path / "out" / "in"
+    assert files_of(folder) == {
+        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "frames.jsonl"),
+        *("coco_detections.json", "mots.txt", "masks", "done.json"),
+    }
+    with open_video(folder / "overlay.mp4") as overlay:
+        assert (overlay.num_frames, overlay.frame_rate, overlay.size) == (7, Fraction(30000, 1001), (54, 80))
+    assert cv2.imread(str(folder / "contact_sheet.png")) is not None
+
+    result = read_tracks(folder / "tracks.json")
+    assert len(result) > 0
+    assert (result.num_frames, result.size, result.frame_rate) == (7, (54, 80), Fraction(30000, 1001))
+    assert tuple(result.class_names) == ("person", "dog", "car")
+    (published,) = read_youtube_vis(folder / "results.json").values()
+    assert [track.score for track in published.tracks] == pytest.approx([track.score for track in result.tracks])
+    assert [dict(track.segmentations) for track in published.tracks] == [
+        dict(track.segmentations) for track in result.tracks
+    ]
+    by_frame = read_coco_detections(folder / "coco_detections.json")
+    for index in range(7):
+        expected = result.at_frame(index)
+        found = by_frame.get(index)
+        assert (found.segmentations if found else ()) == expected.segmentations
+    lines = list(JsonLinesReader(folder / "frames.jsonl"))
+    assert [line.frame_index for line in lines] == list(range(7))
+    assert {track_id for line in lines for track_id in line.track_ids} <= {t.track_id for t in result.tracks}
+    assert {path.name for path in (folder / "masks").glob("*.png")} == {f"{index:05d}.png" for index in range(7)}
+    assert len(read_mask_pngs(folder / "masks")) <= len(result)
+    assert read_mots(folder / "mots.txt").num_frames <= 7
+
+
+def test_the_first_runs_files_are_those_promised(tmp_path, model_arguments) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    assert predict(video, "--output", tmp_path / "out", *model_arguments) == 0
+    assert files_of(tmp_path / "out" / "in") == {
+        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "done.json"),
+    }
+    none = ["--no-overlay", "--no-contact-sheet", "--no-tracks", "--no-results"]
+    assert predict(video, "--output", tmp_path / "out", *model_arguments, *none, "--frames") == 0
+    assert files_of(tmp_path / "out" / "in") == {"frames.jsonl", "done.json"}
+
+
+def test_done_videos_are_skipped_until_something_changes(tmp_path, model_arguments, capsys) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    words = [video, "--output", tmp_path / "out", *model_arguments]
+    folder = tmp_path / "out" / "in"
+
+    def changed(*more: object) -> bool:
+        before = (folder / "tracks.json").stat().st_mtime_ns
+        assert predict(*words, *more) == 0
+        return (folder / "tracks.json").stat().st_mtime_ns != before
+
+    assert predict(*words) == 0
+    capsys.readouterr()
+    assert not changed()
+    assert "already done" in capsys.readouterr().err
+    assert changed("--overwrite")
+    assert changed("--top-k", "1")
+    assert not changed("--top-k", "1")
+    assert len(read_tracks(folder / "tracks.json")) <= 1
+    assert changed("--end", "3")
+    write_video(video, num_frames=5)
+    assert changed("--end", "3")
+    (folder / "done.json").write_text("{")
+    assert changed("--end", "3")
+
+
+def test_inputs_that_fail_do_not_stop_the_others(tmp_path, model_arguments, capsys) -> None:
+    good = write_video(tmp_path / "good.mp4")
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video at all")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(good.read_bytes()[:200])
+    bad = [tmp_path / "zero.mp4", tmp_path / "text.mp4", cut, tmp_path / "missing.mp4"]
+    assert predict(*bad, good, "--output", tmp_path / "out", *model_arguments) == 1
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["good"]
+    shown = capsys.readouterr()
+    for path in bad:
+        assert str(path) in shown.err
+    assert "4 of 5 inputs failed" in shown.out
+    assert "Traceback" not in shown.err
+    assert predict(good, "--output", tmp_path / "out", *model_arguments) == 0
+
+
+def test_a_truncated_file_gives_what_is_left_and_says_so(tmp_path, model_arguments) -> None:
+    video = write_video(tmp_path / "in.mp4", num_frames=40)
+    data = video.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) * 3 // 4])
+    assert predict(cut, "--output", tmp_path / "out", *model_arguments) == 0
+    done = json.loads((tmp_path / "out" / "cut" / "done.json").read_text())
+    assert 0 < done["num_frames"] < 40
+    assert "incomplete" in done["damage"] or "decoded" in done["damage"]
+    with open_video(tmp_path / "out" / "cut" / "overlay.mp4") as overlay:
+        assert overlay.num_frames == done["num_frames"]
+
+
+def test_part_of_a_video(tmp_path, model_arguments) -> None:
+    video = write_video(tmp_path / "in.mp4", num_frames=20)
+    part = ["--start", 4, "--end", 16, "--every", 3, *EVERYTHING]
+    for mode in ("online", "clip"):
+        folder = tmp_path / mode / "in"
+        assert predict(video, "--output", folder.parent, *model_arguments, "--mode", mode, *part) == 0
+        assert [line.frame_index for line in JsonLinesReader(folder / "frames.jsonl")] == [4, 7, 10, 13]
+        assert sorted(path.stem for path in (folder / "masks").glob("*.png")) == ["00004", "00007", "00010", "00013"]
+        result = read_tracks(folder / "tracks.json")
+        assert result.num_frames == 20
+        assert {index for track in result.tracks for index in track.segmentations} <= {4, 7, 10, 13}
+        with open_video(folder / "overlay.mp4") as overlay:
+            assert (overlay.num_frames, overlay.frame_rate) == (4, Fraction(10000, 1001))
+    assert predict(video, "--output", tmp_path / "out", *model_arguments, "--start", 50) == 1
+
+
+def test_an_image_and_a_folder_of_images(tmp_path, model_arguments) -> None:
+    (tmp_path / "frames").mkdir()
+    for index in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / "frames" / f"{index}.jpg"), np.full((40, 60, 3), 20 * index, np.uint8))
+    image = tmp_path / "frames" / "2.jpg"
+    assert predict(tmp_path / "frames", image, "--output", tmp_path / "out", *model_arguments) == 0
+    with open_video(tmp_path / "out" / "frames" / "overlay.mp4") as overlay:
+        assert overlay.num_frames == 3
+    assert files_of(tmp_path / "out" / "2") == {
+        *("overlay.png", "tracks.json", "results.json", "contact_sheet.png", "done.json"),
+    }
+    assert read_tracks(tmp_path / "out" / "2" / "tracks.json").num_frames == 1
+
+
+def test_classes_and_overrides(tmp_path, model_arguments, capsys) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    words = [video, "--output", tmp_path / "out", *model_arguments]
+    assert predict(*words, "--classes", "dog, car") == 0
+    assert all(track.label in (1, 2) for track in read_tracks(tmp_path / "out" / "in" / "tracks.json").tracks)
+    assert predict(*words, "inference.resolve_overlaps=true", "inference.top_k=2") == 0
+    result = read_tracks(tmp_path / "out" / "in" / "tracks.json")
+    assert 0 < len(result) <= 2
+    for index in range(7):
+        masks = [decode_rle(rle) for rle in result.at_frame(index).segmentations]
+        assert not masks or np.sum(masks, axis=0).max() == 1
+    assert predict(*words, "--classes", "cat") == 1
+    assert "unknown class 'cat'" in capsys.readouterr().err
+    assert predict(*words, "inference.topk=2") == 1
+    assert "did you mean 'top_k'" in capsys.readouterr().err
+
+
+def test_published_takes_the_configuration_as_it_is(tmp_path, model_arguments) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    words = [video, "--output", tmp_path / "out", *model_arguments[:4]]
+    assert predict(*words, "--published") == 0
+    result = read_tracks(tmp_path / "out" / "in" / "tracks.json")
+    assert len(result) == 10  # the top 10, whatever their scores
+    settings = json.loads((tmp_path / "out" / "in" / "done.json").read_text())["request"]["settings"]
+    assert (settings["mode"], settings["one_label_per_query"]) == ("clip", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["in.mp4", "--weights", "nowhere.pth"], "nowhere.pth"),
+        (["in.mp4", "--device", "cuda:99"], "cuda:99"),
+        (["0"], "camera 0 never ends"),
+        (["inference.top_k=2"], "at least one input"),
+        (["in.mp4", "--window", "3", "--overlap", "3"], "overlap"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, model_arguments, capsys, words, message) -> None:
+    assert predict(*model_arguments, "--output", tmp_path / "out", *words) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_output_that_cannot_be_made(tmp_path, model_arguments, capsys) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    (tmp_path / "out").write_text("a file is in the way")
+    assert predict(video, "--output", tmp_path / "out", *model_arguments) == 1
+    assert "out" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, model_arguments) -> None:
+    first, second = write_video(tmp_path / "a.mp4", 3), write_video(tmp_path / "b.mp4", 120)
+    command = [sys.executable, "-m", "video_mask2former", "predict", str(first), str(second), "--output"]
+    command += [str(tmp_path / "out"), *model_arguments, "--frames"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    partial = tmp_path / "out" / "b" / "frames.jsonl.partial"
+    deadline = time.monotonic() + 60
+    while not (partial.is_file() and partial.stat().st_size > 2000):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert (tmp_path / "out" / "a" / "done.json").is_file()
+    assert not (tmp_path / "out" / "b").exists()
+    before = (tmp_path / "out" / "a" / "tracks.json").stat().st_mtime_ns
+    assert predict(first, second, "--output", tmp_path / "out", *model_arguments, "--frames") == 0
+    assert (tmp_path / "out" / "a" / "tracks.json").stat().st_mtime_ns == before
+    assert len(list(JsonLinesReader(tmp_path / "out" / "b" / "frames.jsonl"))) == 120
+
+
+def test_ranks_share_the_inputs(tmp_path, model_arguments, monkeypatch) -> None:
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / "videos" / f"{name}.mp4", 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, expected in ((0, {"a", "c"}), (1, {"a", "b", "c"})):
+        monkeypatch.setenv("RANK", str(rank))
+        assert predict(tmp_path / "videos", "--output", tmp_path / "out", *model_arguments) == 0
+        assert files_of(tmp_path / "out") == expected
+
+
+def test_the_script_is_the_command(tmp_path) -> None:
+    script = Path(__file__).parents[2] / "tools" / "predict_video.py"
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    command = [sys.executable, str(script), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    for option in ("--tracker", "--score-threshold", "--no-overlay", "--every"):
+        assert option in shown
+
+
+def names(*words: object) -> list[str]:
+    return [entry.name for entry in find_inputs([str(word) for word in words])]
+
+
+def test_stems_that_collide_are_told_apart(tmp_path) -> None:
+    for name in ("x/clip.mp4", "y/clip.mp4", "y/clip.avi", "z/Clip.mp4", "z/other.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path / "x", tmp_path / "z" / "other.mp4") == ["clip", "other"]
+    assert names(tmp_path / "y") == ["clip_avi", "clip_mp4"]
+    found = names(tmp_path / "x", tmp_path / "y", tmp_path / "z")
+    assert found == ["x_clip_mp4", "clip_avi", "y_clip_mp4", "z_Clip_mp4", "other"]
+    # the same whatever the order, so that a run can be taken up with its inputs in another order
+    assert sorted(names(tmp_path / "z", tmp_path / "y", tmp_path / "x")) == sorted(found)
+    assert names(tmp_path / "x", tmp_path / "x" / "clip.mp4") == ["clip"]
+
+
+def test_inputs_of_all_kinds(tmp_path) -> None:
+    for name in ("videos/2.mp4", "videos/10.mkv", "videos/notes.txt", "frames/a/1.jpg", "frames/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_inputs([str(tmp_path / "videos"), str(tmp_path / "frames"), str(tmp_path / "videos" / "*.mkv"), "3"])
+    assert [entry.source for entry in found] == [
+        *(str(tmp_path / name) for name in ("videos/2.mp4", "videos/10.mkv", "frames/a", "frames/b")),
+        3,
+    ]
+    assert [entry.name for entry in found] == ["2", "10", "a", "b", "camera_3"]
+    assert names(tmp_path / "frames" / "a" / "*.jpg") == ["a"]
+    assert names(tmp_path / "missing.mp4") == ["missing"]
