@@ -136,7 +136,8 @@ def _decode_counts(counts: str, place: str) -> np.ndarray:
     Each character holds 5 bits, and a sixth that says another one follows; the last one's highest bit is the sign.
     From the third run on, what is stored is the difference to the run before the last.
     """
-    codes = np.frombuffer(counts.encode("ascii", errors="replace"), dtype=np.uint8).astype(np.int64) - 48
+    # what is not ASCII becomes a character beyond those that are allowed
+    codes = np.frombuffer(counts.encode("latin-1", errors="xmlcharrefreplace"), dtype=np.uint8).astype(np.int64) - 48
     if codes.size == 0:
         return codes
     if codes.min() < 0 or codes.max() >= 64:

@@ -35,11 +35,12 @@ class AudioCopy:
         streams = [stream for stream in self._input.streams.audio if stream.codec_context is not None]
         for stream in streams:
             codec = stream.codec_context.name
-            if stream.codec_context.codec.canonical_name not in output.supported_codecs | {codec}:
+            # a decoder can have another name than its codec: mp3float reads mp3
+            if not output.supported_codecs & {codec, stream.codec_context.codec.canonical_name}:
                 self._input.close()
                 raise ValueError(
                     f"the sound of {source} ({codec}) cannot be copied into a {output.format.name} file. "
-                    "Write .mkv, which holds every codec, or leave the sound out."
+                    "Write .mkv, which holds most codecs, or leave the sound out."
                 )
         self._targets = {stream.index: output.add_stream_from_template(stream) for stream in streams}
         self._offset = Fraction(start_seconds) + _start_of_video(self._input)

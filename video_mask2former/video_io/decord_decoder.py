@@ -56,8 +56,9 @@ class DecordDecoder:
                 frame = _as_array(self._reader.next())
             except (self._error, StopIteration) as error:
                 raise DecordError(f"decord failed on frame {index}: {_first_line(error)}") from error
-            if frame.shape[:2] != self._size:
-                raise DecordError(f"decord gives frames of {frame.shape[:2]} instead of {self._size}")
+            # upright videos less than 64 pixels wide come out with four channels
+            if frame.shape != (*self._size, 3):
+                raise DecordError(f"decord gives frames of shape {frame.shape} instead of {(*self._size, 3)}")
             if index in wanted:
                 yield frame
 
