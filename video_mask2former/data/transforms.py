@@ -107,19 +107,22 @@ class RandomCrop:
         self.size = size
 
     def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
-        window = tuple(
-            _random_span(side, min(wanted, side), None, rng)
-            for wanted, side in zip(self.size, frames.shape[2:], strict=True)
-        )
-        if not target.masks[(..., *window)].any() and target.masks.any():
+        rows, columns = self._draw(frames, (None, None), rng)
+        if not target.masks[..., rows, columns].any() and target.masks.any():
             places = torch.nonzero(target.masks.flatten(0, 1).any(dim=0))
-            place = places[int(rng.integers(len(places)))].tolist()
-            window = tuple(
-                _random_span(side, min(wanted, side), around, rng)
-                for wanted, side, around in zip(self.size, frames.shape[2:], place, strict=True)
-            )
-        target = with_masks(target, target.masks[(..., *window)])
-        return pad_clip(frames[(..., *window)], target, self.size)
+            row, column = places[int(rng.integers(len(places)))].tolist()
+            rows, columns = self._draw(frames, (row, column), rng)
+        target = with_masks(target, target.masks[..., rows, columns])
+        return pad_clip(frames[..., rows, columns], target, self.size)
+
+    def _draw(
+        self, frames: Tensor, around: tuple[int | None, int | None], rng: np.random.Generator
+    ) -> tuple[slice, slice]:
+        rows, columns = (
+            _random_span(side, min(wanted, side), place, rng)
+            for wanted, side, place in zip(self.size, frames.shape[2:], around, strict=True)
+        )
+        return rows, columns
 
 
 def _random_span(side: int, length: int, around: int | None, rng: np.random.Generator) -> slice:

@@ -146,7 +146,7 @@ class PanningCamera:
 
 
 def random_motion(size: tuple[int, int], num_frames: int, is_upright: bool, rng: np.random.Generator) -> Motion:
-    """A path that crosses the scene at some time of the video, so that the object enters or leaves in many of them.
+    """A path through the scene: about half of the objects enter or leave.
 
     Args:
         size: Height and width of the scene.
@@ -155,9 +155,17 @@ def random_motion(size: tuple[int, int], num_frames: int, is_upright: bool, rng:
         rng: Source of randomness.
     """
     height, width = size
-    when = rng.uniform(0, num_frames - 1)
-    place = rng.uniform(0.1, 0.9, size=2) * (width, height)
-    velocity = rng.normal(0, 0.02, size=2) * (width, height)
+    last = num_frames - 1
+    place = rng.uniform(0.1, 0.9, size=2) * (width, height)  # where it is at the time `when`
+    if last and rng.random() < 0.5:  # enters or leaves: it is outside at one end of the video
+        is_entering, distance = rng.random() < 0.5, rng.uniform(0.4, 0.9) * last
+        when = distance if is_entering else last - distance
+        direction = rng.uniform(0, 2 * np.pi)
+        outside = (0.5 + 0.95 * np.array([np.cos(direction), np.sin(direction)])) * (width, height)
+        velocity = (outside - place) / (-distance if is_entering else distance)
+    else:
+        when = rng.uniform(0, last)
+        velocity = rng.normal(0, 0.02, size=2) * (width, height)
     start = place - velocity * when
     swing = rng.uniform(0, 0.05, size=2) * (width, height)
     return Motion(
