@@ -33,9 +33,11 @@ def track_color(track_id: int) -> Color:
 
 
 def text_color_on(background: Color) -> Color:
-    """Black or white, whichever is easier to read on a background."""
-    luma = 0.299 * background[0] + 0.587 * background[1] + 0.114 * background[2]
-    return (16, 16, 16) if luma > 135 else (255, 255, 255)
+    """Black or white, whichever stands out more from a background (contrast ratio of the WCAG)."""
+    red, green, blue = ((value / 255) ** 2.2 for value in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    # where (1 + 0.05) / (luminance + 0.05) and (luminance + 0.05) / (0 + 0.05) are equal
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
 
 
 def _oklch_to_linear_rgb(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
