@@ -91,8 +91,8 @@ def random_cutout(
 ) -> CutoutSprite | None:
     """Cut a random object out of a random video of ``source``.
 
-    An object that touches the border of its frame is not whole and would look cut off, and one of few pixels cannot
-    be recognised; others are drawn instead.
+    An object that touches the border of its frame is not whole and would look cut off, and a tiny one cannot be
+    recognised; others are drawn instead.
 
     Args:
         source: Where it is taken from.
@@ -134,9 +134,9 @@ def _cut(frames: np.ndarray, masks: np.ndarray, side: int) -> list[tuple[np.ndar
     return patches
 
 
-def _is_whole(mask: np.ndarray, min_pixels: int = 200) -> bool:
+def _is_whole(mask: np.ndarray, min_share: float = 0.002) -> bool:
     touches = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-    return not touches and int(mask.sum()) >= min_pixels
+    return not touches and float(mask.mean()) >= min_share
 
 
 def _owner_map(masks: np.ndarray) -> np.ndarray:
