@@ -82,8 +82,8 @@ def test_short_and_long_videos_weigh_the_same(make_pairs):
         halves.append(half.evaluate())
     figures = short_long_summary(evaluator.videos, 3, {5, 6, 99})
     short, long = halves
-    assert figures["AP"] == (short["AP"] + long["AP"]) / 2 != evaluator.evaluate()["AP"]
-    assert (figures["short_AR10"], figures["long_APs"]) == (short["AR10"], long["APs"])
+    assert figures["short_long_mean"]["AP"] == (short["AP"] + long["AP"]) / 2 != evaluator.evaluate()["AP"]
+    assert (figures["short_videos"], figures["long_videos"]) == (short, long)
     for ids in ((), range(7)):
         with pytest.raises(ValueError, match="both long and short"):
             short_long_summary(evaluator.videos, 3, ids)

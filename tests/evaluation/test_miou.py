@@ -68,3 +68,8 @@ def test_bad_input():
     evaluator = evaluate(([0], [0]))
     with pytest.raises(ValueError, match="already processed"):
         evaluator.process(LabelMap(0, np.array([0])), LabelMap(0, np.array([0])))
+
+
+def test_single_samples():
+    pairs = [([0, 1], [0, 0]), ([1, 2], [1, 1]), ([0], [255])]
+    assert evaluate(*pairs).per_sample() == {0: 0.5, 1: 0.5, 2: -1.0}

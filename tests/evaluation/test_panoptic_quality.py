@@ -161,3 +161,9 @@ def test_bad_input():
         PanopticQualityEvaluator(NAMES, [True])
     with pytest.raises(ValueError, match="num_window_frames"):
         evaluate(num_window_frames=0)
+
+
+def test_single_samples():
+    pairs = random_pairs(3, 1)
+    got = evaluate(*pairs).per_sample()
+    assert got == pytest.approx({pair[1].sample_id: evaluate(pair).evaluate()["PQ"] for pair in pairs})

@@ -51,7 +51,7 @@ def ap_by_instance_count(videos: Mapping[int, VideoComparison], num_classes: int
 
 def short_long_summary(
     videos: Mapping[int, VideoComparison], num_classes: int, long_video_ids: Collection[int]
-) -> dict[str, float]:
+) -> dict[str, dict[str, float]]:
     """The figures of YouTube-VIS 2022: the mean of those over its short and over its long videos.
 
     Args:
@@ -60,8 +60,8 @@ def short_long_summary(
         long_video_ids: Which of them are long; the short ones are the validation set of 2021.
 
     Returns:
-        The 12 numbers as such means, and each half as ``short_AP`` ..., ``long_AP`` ...; where one half is undefined,
-        the mean is undefined too.
+        The 12 numbers as such means (``short_long_mean``), of the short (``short_videos``) and of the long ones
+        (``long_videos``). Where one half is undefined, the mean is undefined too.
 
     Raises:
         ValueError: If there are no long or no short videos.
@@ -74,8 +74,7 @@ def short_long_summary(
         )
     short = summarize({key: video for key, video in videos.items() if key not in is_long}, num_classes)
     long = summarize({key: videos[key] for key in is_long}, num_classes)
-    figures = {
+    mean = {
         key: UNDEFINED if UNDEFINED in (short[key], long[key]) else (short[key] + long[key]) / 2 for key in SUMMARY_KEYS
     }
-    figures |= {f"short_{key}": value for key, value in short.items()}
-    return figures | {f"long_{key}": value for key, value in long.items()}
+    return {"short_long_mean": mean, "short_videos": short, "long_videos": long}

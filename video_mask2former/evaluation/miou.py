@@ -77,7 +77,7 @@ class SemanticIouEvaluator:
 
     def evaluate(self) -> dict[str, float]:
         """mIoU, fwIoU, mAcc, pAcc over the classes that are annotated; -1 where none is."""
-        confusion = self._confusion()
+        confusion = self._confusion(self._samples.values())
         annotated = confusion.sum(1)
         iou = _iou(confusion)
         is_present = annotated > 0
@@ -94,9 +94,18 @@ class SemanticIouEvaluator:
 
     def per_class(self) -> dict[str, float]:
         """IoU of each class, -1 where it is not annotated."""
-        confusion = self._confusion()
+        confusion = self._confusion(self._samples.values())
         iou = np.where(confusion.sum(1) > 0, _iou(confusion), UNDEFINED)
         return dict(zip(self.class_names, iou.tolist(), strict=True))
+
+    def per_sample(self) -> dict[int, float]:
+        """mIoU of each sample over the classes annotated in it, -1 where none is."""
+        figures = {}
+        for sample_id in sorted(self._samples):
+            confusion = self._confusion([self._samples[sample_id]])
+            iou = _iou(confusion)[confusion.sum(1) > 0]
+            figures[sample_id] = float(iou.mean()) if iou.size else UNDEFINED
+        return figures
 
     def _checked(self, label_map: LabelMap, what: str) -> np.ndarray:
         """The labels as int64, the ignored ones as K."""
@@ -110,11 +119,11 @@ class SemanticIouEvaluator:
             )
         return np.where(is_ignored, len(self.class_names), labels)
 
-    def _confusion(self) -> np.ndarray:
+    def _confusion(self, samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """Pixels annotated as one class and predicted as another (or none, last), ``(K, K + 1)``."""
         num_classes = len(self.class_names)
         confusion = np.zeros(num_classes * (num_classes + 1), np.int64)
-        for pairs, counts in self._samples.values():
+        for pairs, counts in samples:
             confusion[pairs] += counts
         return confusion.reshape(num_classes, num_classes + 1)
 

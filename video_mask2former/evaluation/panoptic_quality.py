@@ -128,12 +128,11 @@ class PanopticQualityEvaluator:
             "_things": [count for count, is_thing in zip(totals, self.is_thing, strict=True) if is_thing],
             "_stuff": [count for count, is_thing in zip(totals, self.is_thing, strict=True) if not is_thing],
         }
-        figures: dict[str, float] = {}
-        for suffix, counts in groups.items():
-            qualities = [count.quality for count in counts if not count.is_empty]
-            means = np.mean(qualities, axis=0) if qualities else (UNDEFINED,) * 3
-            figures |= {f"{name}{suffix}": float(mean) for name, mean in zip(("PQ", "SQ", "RQ"), means, strict=True)}
-        return figures
+        return {
+            f"{name}{suffix}": mean
+            for suffix, counts in groups.items()
+            for name, mean in zip(("PQ", "SQ", "RQ"), _mean_quality(counts), strict=True)
+        }
 
     def per_class(self) -> dict[str, float]:
         """PQ of each class, -1 where it is neither annotated nor predicted."""
@@ -141,6 +140,10 @@ class PanopticQualityEvaluator:
             name: UNDEFINED if count.is_empty else count.quality[0]
             for name, count in zip(self.class_names, self._totals(), strict=True)
         }
+
+    def per_sample(self) -> dict[int, float]:
+        """PQ of each sample by itself, -1 where it has no segment."""
+        return {sample_id: _mean_quality(self._samples[sample_id].values())[0] for sample_id in sorted(self._samples)}
 
     def _totals(self) -> list[PanopticCounts]:
         totals = [PanopticCounts() for _ in self.class_names]
@@ -152,6 +155,12 @@ class PanopticQualityEvaluator:
                 total.false += counts.false
                 total.missed += counts.missed
         return totals
+
+
+def _mean_quality(counts: Iterable[PanopticCounts]) -> tuple[float, ...]:
+    """PQ, SQ and RQ over the classes that occur."""
+    qualities = [count.quality for count in counts if not count.is_empty]
+    return tuple(np.mean(qualities, axis=0).tolist()) if qualities else (UNDEFINED,) * 3
 
 
 def _windows(num_frames: int, num_window_frames: int | None) -> Iterator[slice]:

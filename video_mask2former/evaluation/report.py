@@ -25,24 +25,27 @@ class Report:
         summary: The figures that are quoted, under their usual names.
         per_class: Class to its figure of the summary's first kind.
         groups: Further tables by name: breakdowns, identity measures.
+        samples: Figures of single videos or images by name of the figure; for the file, not for the tables.
     """
 
     summary: Mapping[str, float]
     per_class: Mapping[str, float]
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    samples: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        taken = {*self.summary, "per_class"} & set(self.groups)
+        further = {**self.groups, **self.samples}
+        taken = {*self.summary, "per_class"} & set(further)
         if taken:
             raise ValueError(f"a group must not be called like a figure, got {sorted(taken)}.")
-        for name, figures in {"summary": self.summary, "per_class": self.per_class, **self.groups}.items():
+        for name, figures in {"summary": self.summary, "per_class": self.per_class, **further}.items():
             broken = [key for key, value in figures.items() if not math.isfinite(value)]
             if broken:
                 raise ValueError(f"{name}: {broken[0]} must be finite, got {figures[broken[0]]}; use -1 for undefined.")
 
     def to_dict(self) -> dict[str, float | dict[str, float]]:
         """What the JSON file holds: the summary at the top, everything else under its own key."""
-        groups = {name: dict(figures) for name, figures in self.groups.items()}
+        groups = {name: dict(figures) for name, figures in {**self.groups, **self.samples}.items()}
         return {**self.summary, "per_class": dict(self.per_class), **groups}
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -57,7 +60,8 @@ class Report:
 
     def _class_table(self) -> Table:
         """Classes that can be measured, the best first."""
-        table = Table("class", title=f"{next(iter(self.summary))} per class")
+        table = _table(f"{next(iter(self.summary))} per class")
+        table.add_column("class")
         table.add_column(next(iter(self.summary)), justify="right")
         measured = {name: value for name, value in self.per_class.items() if value != UNDEFINED}
         for name, value in sorted(measured.items(), key=lambda item: -item[1]):
@@ -74,9 +78,14 @@ def format_figure(name: str, value: float) -> str:
     return "-" if value == UNDEFINED else f"{100 * value:.1f}"
 
 
+def _table(title: str) -> Table:
+    """A table so narrow that twelve figures fit into 80 columns."""
+    return Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+
+
 def _wide_table(title: str, figures: Mapping[str, float]) -> Table:
-    table = Table(title=title)
+    table = _table(title)
     for name in figures:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_row(*(format_figure(name, value) for name, value in figures.items()))
     return table

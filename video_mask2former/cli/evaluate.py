@@ -1,0 +1,173 @@
+"""``video-mask2former evaluate``: measure results in a file, or a model that is run first."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_mask2former.build.measurement import GroundTruth
+    from video_mask2former.evaluation import Report
+
+_DESCRIPTION = """\
+Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and pictures of the
+worst and best cases to cases.html.
+
+What is measured follows from the annotations:
+  YouTube-VIS json      video AP, identity measures (HOTA, IDF1), AP by length, number and speed of the objects
+  COCO json             mask AP of images
+  COCO panoptic json    panoptic quality; its PNGs are in the folder of the same name (VIPSeg: VPQ)
+  a folder of PNGs      mIoU of label maps; --classes names their classes
+
+examples:
+  video-mask2former evaluate --annotations valid.json --results results.json --output out
+  video-mask2former evaluate --dataset ytvis_2019_local_val --config ytvis_2019/r50 --weights r50.pkl --output out
+  torchrun --nproc-per-node 8 -m video_mask2former evaluate --annotations my.json --images frames \\
+      --config ytvis_2019/r50 --weights r50.pkl --output out
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the command to the parser of the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure results, or a model",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    truth = parser.add_argument_group("ground truth")
+    truth.add_argument("--annotations", metavar="GT", help="annotation file, or folder of PNG label maps")
+    truth.add_argument("--dataset", metavar="NAME", help="dataset of the catalog, such as ytvis_2019_local_val")
+    truth.add_argument("--images", metavar="DIR", help="folder that the file names in the annotations are relative to")
+    truth.add_argument("--classes", metavar="C", help="classes of label maps: a list (ade20k_semantic) or a file")
+    truth.add_argument(
+        "--label-offset", type=int, default=0, metavar="N", help="taken off the values of annotated label maps"
+    )
+    predictions = parser.add_argument_group("predictions: results, or a model to run")
+    predictions.add_argument("--results", metavar="R", help="results.json, a zip that holds it, or a folder of PNGs")
+    predictions.add_argument("--config", metavar="C", help="configuration of the model: YAML file or shipped name")
+    predictions.add_argument("--weights", metavar="W", help="checkpoint of the model")
+    predictions.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: a GPU if any")
+    predictions.add_argument(
+        "--num-gpus", dest="num_processes", type=int, default=1, metavar="N", help="processes that share the videos"
+    )
+    predictions.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="options of the configuration, such as inference.mode=online"
+    )
+    measures = parser.add_argument_group("measures")
+    measures.add_argument("--class-agnostic", action="store_true", help="compare masks whatever their class")
+    measures.add_argument(
+        "--min-score",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="least score for HOTA and pictures (%(default)s)",
+    )
+    measures.add_argument(
+        "--short-videos",
+        metavar="GT",
+        help="file of the short videos of YouTube-VIS 2022: valid.json of 2021",
+    )
+    measures.add_argument("--long-from", type=int, metavar="N", help="videos of at least so many frames are long ones")
+    measures.add_argument("--cases", type=int, default=5, metavar="N", help="worst and best cases shown (%(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict if there are no results yet, measure, print tables and write the files."""
+    from video_mask2former import distributed
+
+    if (args.results is None) == (args.config is None):
+        raise ValueError("give either --results, or a model with --config and --weights.")
+    if args.results is not None:
+        if args.overrides or args.weights:
+            raise ValueError("--weights and options of the configuration are for predicting; --results needs none.")
+        _measure(args, _find_ground_truth(args), Path(args.results))
+        return 0
+    device_type = _device_type(args.device)
+    num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
+    return distributed.launch(num_processes, _predict_and_measure, (args, device_type), device_type)
+
+
+def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
+    """The work of one process."""
+    import torch
+
+    from video_mask2former import distributed
+    from video_mask2former.build.dataset_prediction import predict_dataset
+    from video_mask2former.hub import load_with_config
+
+    with distributed.process_group(device_type):
+        if not distributed.is_main_process():
+            logging.getLogger().setLevel(logging.WARNING)
+        device = torch.device(device_type, distributed.local_rank()) if device_type == "cuda" else torch.device("cpu")
+        model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
+        truth = _find_ground_truth(args, config.data.root, config.data.test)
+        results = predict_dataset(model, config.inference, truth, Path(args.output), args.class_agnostic)
+        if distributed.is_main_process():
+            _measure(args, truth, results)
+    return 0
+
+
+def _find_ground_truth(
+    args: argparse.Namespace, root: str | None = None, default_datasets: tuple[str, ...] = ()
+) -> GroundTruth:
+    """From --annotations, from --dataset, or from the configuration."""
+    from video_mask2former.build.measurement import find_ground_truth
+
+    if args.annotations is not None and args.dataset is not None:
+        raise ValueError("give --annotations or --dataset, not both.")
+    dataset = args.dataset
+    if args.annotations is None and dataset is None:
+        if len(default_datasets) != 1:
+            raise ValueError("there is no ground truth: give --annotations GT.json or --dataset NAME.")
+        dataset = default_datasets[0]
+    return find_ground_truth(
+        args.annotations,
+        args.images,
+        dataset=dataset,
+        root=root,
+        classes=args.classes,
+        label_offset=args.label_offset,
+    )
+
+
+def _measure(args: argparse.Namespace, truth: GroundTruth, results: Path) -> None:
+    from video_mask2former.build.evaluation import EvaluationOptions
+    from video_mask2former.build.measurement import long_videos, measure
+
+    options = EvaluationOptions(
+        is_class_agnostic=args.class_agnostic,
+        min_score=args.min_score,
+        long_video_ids=long_videos(truth, args.short_videos, args.long_from),
+    )
+    output = Path(args.output)
+    measurement = measure(truth, results, options)
+    measurement.report.write(output / "metrics.json")
+    _print_tables(measurement.report)
+    written = [output / "metrics.json"]
+    if args.cases > 0 and measurement.write_cases is not None:
+        measurement.write_cases(output / "cases.html", args.cases)
+        written.append(output / "cases.html")
+    print(f"wrote {' and '.join(map(str, written))}")
+
+
+def _print_tables(report: Report) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in report.tables():
+        console.print(table, "")
+
+
+def _device_type(name: str) -> str:
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
+    return ("cuda" if has_gpu else "cpu") if name == "auto" else name
