@@ -4,9 +4,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <limits>
 
 #include "ms_deform_attn_cuda.cuh"
 
@@ -14,38 +12,6 @@
 
 namespace vm2f {
 namespace {
-
-struct Launch {
-  dim3 grid, block;
-  Levels levels;
-  Sizes sizes;
-};
-
-Launch plan_launch(const Arguments& args, int pack) {
-  Launch launch{};
-  const int64_t packs = (args.num_channels + pack - 1) / pack;
-  unsigned lanes = 1;
-  while (lanes < 32 && lanes < packs) lanes *= 2;
-  launch.block = dim3(lanes, kThreadsPerBlock / lanes);
-  launch.sizes.num_rows = args.num_images * args.num_queries * args.num_heads;
-  const int64_t blocks = (launch.sizes.num_rows + launch.block.y - 1) / launch.block.y;
-  launch.grid = dim3(static_cast<unsigned>(std::min<int64_t>(blocks, std::numeric_limits<int32_t>::max())));
-  launch.sizes.num_pixels = args.num_pixels;
-  launch.sizes.num_queries = args.num_queries;
-  launch.sizes.num_heads = args.num_heads;
-  launch.sizes.num_channels = static_cast<int32_t>(args.num_channels);
-  launch.sizes.num_levels = static_cast<int32_t>(args.num_levels);
-  launch.sizes.num_points = static_cast<int32_t>(args.num_points);
-  int64_t start = 0;
-  for (int64_t level = 0; level < args.num_levels; ++level) {
-    const int64_t h = args.spatial_shapes[2 * level], w = args.spatial_shapes[2 * level + 1];
-    launch.levels.height[level] = static_cast<int32_t>(h);
-    launch.levels.width[level] = static_cast<int32_t>(w);
-    launch.levels.start[level] = static_cast<int32_t>(start);
-    start += h * w;
-  }
-  return launch;
-}
 
 bool is_aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 

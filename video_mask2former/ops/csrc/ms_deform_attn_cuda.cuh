@@ -12,6 +12,7 @@
 namespace vm2f {
 
 constexpr int kThreadsPerBlock = 256;
+constexpr int64_t kMaxBlocks = 2147483647;  // more rows than that are taken in turns
 
 // By value in the kernel's arguments: nothing to copy to the device, nothing to wait for.
 struct Levels {
@@ -29,6 +30,39 @@ struct Sizes {
   int32_t num_levels;
   int32_t num_points;
 };
+
+struct Launch {
+  dim3 grid, block;
+  Levels levels;
+  Sizes sizes;
+};
+
+// For at least one row and at most kMaxCudaLevels levels; pack is the number of channels a lane reads at once.
+inline Launch plan_launch(const Arguments& args, int pack) {
+  Launch launch{};
+  const int64_t packs = (args.num_channels + pack - 1) / pack;
+  unsigned lanes = 1;
+  while (lanes < 32 && lanes < packs) lanes *= 2;
+  launch.block = dim3(lanes, kThreadsPerBlock / lanes);
+  launch.sizes.num_rows = args.num_images * args.num_queries * args.num_heads;
+  const int64_t blocks = (launch.sizes.num_rows + launch.block.y - 1) / launch.block.y;
+  launch.grid = dim3(static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks));
+  launch.sizes.num_pixels = args.num_pixels;
+  launch.sizes.num_queries = args.num_queries;
+  launch.sizes.num_heads = args.num_heads;
+  launch.sizes.num_channels = static_cast<int32_t>(args.num_channels);
+  launch.sizes.num_levels = static_cast<int32_t>(args.num_levels);
+  launch.sizes.num_points = static_cast<int32_t>(args.num_points);
+  int64_t start = 0;
+  for (int64_t level = 0; level < args.num_levels; ++level) {
+    const int64_t h = args.spatial_shapes[2 * level], w = args.spatial_shapes[2 * level + 1];
+    launch.levels.height[level] = static_cast<int32_t>(h);
+    launch.levels.width[level] = static_cast<int32_t>(w);
+    launch.levels.start[level] = static_cast<int32_t>(start);
+    start += h * w;
+  }
+  return launch;
+}
 
 template <typename T>
 struct Accumulator {
@@ -116,16 +150,19 @@ forward_kernel(const T* __restrict__ value, const typename Accumulator<T>::Type*
 template <int kPack, typename Real>
 __device__ __forceinline__ void atomic_add_pack(Real* to, const Real (&values)[kPack]) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  if constexpr (sizeof(Real) == sizeof(float) && kPack % 4 == 0) {
+  constexpr bool kHasVectorAtomics = sizeof(Real) == sizeof(float) && kPack % 4 == 0;
+#else
+  constexpr bool kHasVectorAtomics = false;
+#endif
+  if constexpr (kHasVectorAtomics) {
 #pragma unroll
     for (int k = 0; k < kPack; k += 4) {
       atomicAdd(reinterpret_cast<float4*>(to + k), make_float4(values[k], values[k + 1], values[k + 2], values[k + 3]));
     }
-    return;
-  }
-#endif
+  } else {
 #pragma unroll
-  for (int k = 0; k < kPack; ++k) atomicAdd(to + k, values[k]);
+    for (int k = 0; k < kPack; ++k) atomicAdd(to + k, values[k]);
+  }
 }
 
 // The sum over a row's lanes, in all of them. Every lane of the warp must call it.
