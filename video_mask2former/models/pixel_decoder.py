@@ -68,12 +68,13 @@ class MSDeformAttnPixelDecoder(nn.Module):
 
     def _reset_parameters(self) -> None:
         nn.init.normal_(self.level_embed)
-        for projection in self.input_projections:
-            nn.init.xavier_uniform_(projection.conv.weight)
-            nn.init.zeros_(projection.conv.bias)
-        for conv in (self.lateral.conv, self.output.conv, self.mask_projection):
-            nn.init.kaiming_uniform_(conv.weight, a=1)
-        nn.init.zeros_(self.mask_projection.bias)
+        for name, weight in self.named_parameters():
+            if name.startswith("input_projections") and name.endswith("conv.weight"):
+                nn.init.xavier_uniform_(weight)
+            elif name in ("lateral.conv.weight", "output.conv.weight", "mask_projection.weight"):
+                nn.init.kaiming_uniform_(weight, a=1)
+            elif name.endswith("conv.bias") or name == "mask_projection.bias":
+                nn.init.zeros_(weight)
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Decode the features of ``N`` frames.
@@ -137,7 +138,11 @@ class DeformableEncoderLayer(nn.Module):
         """Map tokens ``(N, S, C)`` to the same shape; ``positions (1, S, C)``, ``reference_points (S, 2)``."""
         attended = self.attention(tokens + positions, tokens, reference_points, spatial_shapes)
         tokens = self.norm1(tokens + attended)
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
+        # The hidden features are the largest activations of a training step and among the cheapest to make again.
+        return self.norm2(tokens + run_layer(self._feed_forward, tokens, recompute=True))
+
+    def _feed_forward(self, tokens: Tensor) -> Tensor:
+        return self.linear2(F.relu(self.linear1(tokens), inplace=True))
 
 
 class MSDeformAttn(nn.Module):

@@ -57,10 +57,10 @@ class SwinTransformer(Backbone):
         x = self.patch_embed(frames)  # (N, h, w, C)
         features = {}
         for name, stage in zip(LEVEL_NAMES, self.stages, strict=True):
-            for block in stage.blocks:
+            for block in stage.get_submodule("blocks").children():
                 x = run_layer(block, x, recompute=self.recompute)
             features[name] = self.output_norms[name](x).permute(0, 3, 1, 2)
-            x = stage.downsample(x)
+            x = stage.get_submodule("downsample")(x)
         return features
 
 

@@ -1,0 +1,142 @@
+"""Measure the model: inference against the time of its FLOPs at the measured GEMM rate, and one training step.
+
+Whole-process peaks (memory of a training step) are taken in a fresh process each. Run alone: ``--help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from published_form import DenseCriterion, DenseModel, use_published_operations
+from torch.utils.flop_counter import FlopCounterMode
+
+from video_mask2former.build.model import build_criterion, build_model
+from video_mask2former.config import load_config
+from video_mask2former.structures import ClipTarget
+
+CONFIG = Path(__file__).parents[1] / "configs" / "ytvis_2019" / "r50.yaml"
+GEMM_SIZE = 2048
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def gemm_rate(repeats: int = 5) -> float:
+    """Median FLOP/s of a square float32 matrix product."""
+    a, b = torch.randn(2, GEMM_SIZE, GEMM_SIZE)
+    torch.mm(a, b)
+    return 2 * GEMM_SIZE**3 / statistics.median(seconds(lambda: torch.mm(a, b)) for _ in range(repeats))
+
+
+def measure_inference(repeats: int = 5, num_frames: int = 4, size: tuple[int, int] = (384, 640)) -> dict[str, float]:
+    """R50, backbone to all dense masks, float32 and bfloat16; every run paired with a run of the GEMM."""
+    torch.manual_seed(0)
+    model = build_model(load_config(CONFIG).model).eval().requires_grad_(False)
+    frames = smooth_frames(num_frames, size)[None]
+
+    def run() -> torch.Tensor:
+        return model(frames).mask_logits.dense()
+
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            full = run()
+        flops = counter.get_total_flops()
+        with torch.autocast("cpu", torch.bfloat16):
+            half = run()
+        ratios, speedups, full_times, half_times = [], [], [], []
+        for _ in range(repeats):
+            limit = flops / gemm_rate()
+            full_times.append(seconds(run))
+            with torch.autocast("cpu", torch.bfloat16):
+                half_times.append(seconds(run))
+            ratios.append(full_times[-1] / limit)
+            speedups.append(full_times[-1] / half_times[-1])
+    return {
+        "gflops": flops / 1e9,
+        "gemm_gflops_per_second": gemm_rate() / 1e9,
+        "float32_seconds": statistics.median(full_times),
+        "bfloat16_seconds": statistics.median(half_times),
+        "float32_over_gemm_limit": statistics.median(ratios),
+        "bfloat16_speedup": statistics.median(speedups),
+        "bfloat16_mask_agreement": ((full > 0) == (half > 0)).float().mean().item(),
+    }
+
+
+def smooth_frames(num_frames: int, size: tuple[int, int]) -> torch.Tensor:
+    """Frames with structure at every scale, ``(T, 3, H, W)`` uint8; white noise is nothing a network ever sees."""
+    frames = torch.zeros(num_frames, 3, *size)
+    for scale in (1, 4, 16, 64):
+        noise = torch.randn(num_frames, 3, size[0] // scale, size[1] // scale)
+        frames += scale**0.5 * torch.nn.functional.interpolate(noise, size=size, mode="bilinear")
+    return (frames / frames.std() * 50 + 118).clamp(0, 255).to(torch.uint8)
+
+
+def measure_training_step(form: str, repeats: int = 3) -> dict[str, float]:
+    """One step (forward, loss, backward): R50, one clip of 2 frames of 360x640, 3 instances.
+
+    ``form``: "ours"; "dense", the mask logits of all queries and layers multiplied out, as published code holds them;
+    "published", that and the published form of the other operations (see ``published_form``).
+    """
+    torch.manual_seed(0)
+    config = load_config(CONFIG)
+    model, criterion = build_model(config.model).train(), build_criterion(config)
+    frames = smooth_frames(2, (360, 640))[None]
+    masks = torch.zeros(3, 2, 360, 640, dtype=torch.bool)
+    for index in range(3):
+        masks[index, :, 60 + 60 * index : 160 + 60 * index, 100 + 120 * index : 250 + 120 * index] = True
+    target = ClipTarget(torch.tensor([0, 5, 5]), masks)
+    if form != "ours":
+        model = DenseModel(model)
+    if form == "published":
+        use_published_operations()
+
+    def total_loss() -> torch.Tensor:
+        if form == "ours":
+            return torch.stack(list(criterion(model(frames), [target]).values())).sum()
+        return DenseCriterion(criterion)(model(frames), [target])
+
+    def step() -> None:
+        total_loss().backward()
+        model.zero_grad(set_to_none=True)
+
+    step()
+    times = [seconds(step) for _ in range(repeats)]
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": statistics.median(times), "peak_gib": peak_kib / 2**20}
+
+
+def compare_training_steps() -> dict[str, dict[str, float]]:
+    """Each form in a process of its own, whose peak memory is then its own."""
+    forms = {}
+    for form in ("ours", "dense", "published"):
+        command = [sys.executable, __file__, "--training-step", form]
+        forms[form] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return forms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--training-step", choices=("ours", "dense", "published"), help="measure one form, print JSON")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.training_step:
+        print(json.dumps(measure_training_step(arguments.training_step, arguments.repeats)))
+    else:
+        print(json.dumps({"inference": measure_inference(), "training step": compare_training_steps()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
