@@ -148,7 +148,7 @@ def launch(num_processes: int, function: Callable[..., int], arguments: Sequence
     if num_processes == 1:
         return function(*arguments)
     with tempfile.TemporaryDirectory(prefix="video_mask2former_") as folder:
-        context: ProcessContext = start_processes(  # type: ignore[no-untyped-call]
+        context: ProcessContext = start_processes(
             _run_rank,
             args=(num_processes, folder, function, tuple(arguments), device_type),
             nprocs=num_processes,

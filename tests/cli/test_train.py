@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -139,11 +140,15 @@ def test_a_finished_folder_is_not_overwritten(run, capsys) -> None:
     assert "already holds" in capsys.readouterr().err
 
 
-def test_eval_only_measures_what_training_measured(run, tmp_path) -> None:
+@pytest.mark.parametrize("source", ["final model", "run"])
+def test_eval_only_measures_what_training_measured(run, tmp_path, source: str) -> None:
     config, output = run
-    arguments = ["--weights", str(output / "model_final.pth"), "--output", str(tmp_path), "--device", "cpu"]
-    assert main(["train", "--config", str(config), "--eval-only", *arguments]) == 0
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    arguments = ["--weights", str(output / "model_final.pth"), "--output", str(tmp_path / "run")]
+    if source == "run":
+        shutil.copytree(output, tmp_path / "run")
+        arguments = ["--resume", "--output", str(tmp_path / "run")]
+    assert main(["train", "--config", str(config), "--eval-only", "--device", "cpu", *arguments]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     evaluation = read_records(output / "metrics.jsonl")[-1]["evaluation"]
     assert metrics == pytest.approx(evaluation, abs=1e-6)
 

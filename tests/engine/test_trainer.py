@@ -223,16 +223,23 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path) -> None:
     assert_same(without_times(second.state_dict()), without_times(whole.state_dict()))
 
 
-def test_a_second_signal_stops_at_once(tmp_path) -> None:
+@pytest.mark.parametrize("is_echo", [True, False])
+def test_a_second_signal_stops_at_once_unless_it_is_an_echo(tmp_path, monkeypatch, is_echo: bool) -> None:
     class Interrupting(ToyLoader):
         def _batch(self, indices):
             signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
             return super()._batch(indices)
 
-    with pytest.raises(KeyboardInterrupt):
-        make_trainer(tmp_path, loader=Interrupting(2)).train()
-    assert not list(tmp_path.glob("checkpoint_*"))
+    monkeypatch.setattr("video_mask2former.engine.stopping.ECHO_SECONDS", 60.0 if is_echo else -1.0)
+    trainer = make_trainer(tmp_path, loader=Interrupting(2))
+    if is_echo:
+        assert trainer.train().signal_number == signal.SIGINT
+        assert trainer.checkpoints.load_latest()["iteration"] == 1
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+        assert not list(tmp_path.glob("checkpoint_*"))
 
 
 def test_resume_with_another_learning_rate_uses_it(tmp_path) -> None:

@@ -18,7 +18,7 @@ from video_mask2former.build.model import build_criterion, build_model, class_na
 from video_mask2former.build.source import config_of_checkpoint
 from video_mask2former.build.validation import build_validation
 from video_mask2former.config import Config, TrainingConfig, config_from_mapping, to_mapping, to_yaml
-from video_mask2former.convert import load_weights, read_checkpoint
+from video_mask2former.convert import Checkpoint, load_weights, read_checkpoint
 from video_mask2former.data.loader import TrainingLoader
 from video_mask2former.data.mixed import MixedClips
 from video_mask2former.engine import (
@@ -91,16 +91,13 @@ def evaluate_only(config: Config, output: Path, device: torch.device, *, use_lat
     Raises:
         ValueError: If there are no weights to evaluate, or nothing to evaluate them on.
     """
-    path = CheckpointFolder(output).latest() if use_latest else config.training.init_weights
-    if path is None:
-        raise ValueError("there are no weights to evaluate: give a checkpoint with --weights, or a run with --resume.")
+    checkpoint, origin = _weights_to_evaluate(config, output, use_latest)
     validation = build_validation(config, output)
     if validation is None:
         raise ValueError("there is nothing to evaluate on: data.test has no dataset with annotations.")
-    checkpoint = read_checkpoint(path)
-    trained = config_of_checkpoint(checkpoint, str(path))
+    trained = config_of_checkpoint(checkpoint, origin)
     model = build_model(config.model if trained is None else trained.model)
-    logger.info("weights from %s\n%s", path, load_weights(model, checkpoint.weights).summary())
+    logger.info("weights from %s\n%s", origin, load_weights(model, checkpoint.weights).summary())
     metrics = validation(model.to(device).eval(), 0)
     logger.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     if distributed.is_main_process():
@@ -197,6 +194,18 @@ def with_classes(config: Config, class_names: Sequence[str]) -> Config:
         logger.info("the model gets the %d classes of the data: %s", len(class_names), ", ".join(class_names))
     model = dataclasses.replace(config.model, num_classes=len(class_names), class_names=tuple(class_names))
     return dataclasses.replace(config, model=model)
+
+
+def _weights_to_evaluate(config: Config, output: Path, use_latest: bool) -> tuple[Checkpoint, str]:
+    """A checkpoint and where it comes from; of a run with a moving average, that average."""
+    if use_latest:
+        state = CheckpointFolder(output).load_latest()
+        if state is not None:
+            weights = state["model"] if state["ema"] is None else state["ema"]["averages"]
+            return Checkpoint(weights, state["config"]), f"step {state['iteration']} of {output}"
+    elif config.training.init_weights is not None:
+        return read_checkpoint(config.training.init_weights), config.training.init_weights
+    raise ValueError("there are no weights to evaluate: give a checkpoint with --weights, or a run with --resume.")
 
 
 def _build_loader(config: Config, device: torch.device) -> TrainingLoader:

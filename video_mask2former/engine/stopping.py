@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# torchrun passes on what the terminal has sent to everybody already: what comes this soon is the same request.
+ECHO_SECONDS = 1.0
 
 
 class StopRequest:
-    """Notes the first SIGINT or SIGTERM inside a ``with`` block; a second one raises KeyboardInterrupt at once.
+    """Notes the first SIGINT or SIGTERM inside a ``with`` block; a later one raises KeyboardInterrupt at once.
 
     Outside the main thread, which alone may handle signals, it notes nothing.
 
@@ -28,6 +31,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number = 0
         self._process = os.getpid()
+        self._time = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -45,8 +49,10 @@ class StopRequest:
         if os.getpid() != self._process:
             return  # a loader's worker, which inherits this handler; it ends when this process lets it
         if self.signal_number:
-            raise KeyboardInterrupt
-        self.signal_number = number
+            if time.monotonic() - self._time > ECHO_SECONDS:
+                raise KeyboardInterrupt
+            return
+        self.signal_number, self._time = number, time.monotonic()
         logger.warning(
             "%s: stopping after this step, with a checkpoint. Once more stops at once, without.",
             signal.Signals(number).name,

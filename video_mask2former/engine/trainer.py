@@ -237,7 +237,7 @@ class Trainer:
                     output = self._network(frames)
                 losses = self.criterion(to_float32(output), targets, normalizer)
                 loss = torch.stack(list(losses.values())).sum() / len(parts)
-                self._precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                self._precision.scaler.scale(loss).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() / len(parts)
         return sums
