@@ -107,7 +107,7 @@ def find_problems(document: AnnotationDocument) -> Iterator[Problem]:
     yield from video_problems(document.videos)
     if document.annotations is not None:
         videos = {video.get("id"): video for video in document.videos if _is_usable(video)}
-        category_ids = {category.get("id") for category in document.categories}
+        category_ids = {as_id(category.get("id")) for category in document.categories}
         yield from annotation_problems(document.annotations, videos, category_ids)
 
 
@@ -115,16 +115,18 @@ def category_problems(categories: list[dict[str, Any]]) -> Iterator[Problem]:
     """Problems of the list of categories."""
     if not categories:
         yield Problem("categories", "there must be at least one category.")
-    seen: set[object] = set()
+    seen: set[int] = set()
     for index, category in enumerate(categories):
         place = f"categories[{index}]"
-        if type(category.get("id")) is not int:
+        category_id = as_id(category.get("id"))
+        if category_id is None:
             yield Problem(place, f"its id must be an integer, got {category.get('id')!r}.")
-        elif category["id"] in seen:
-            yield Problem(place, f"id {category['id']} occurs twice.")
+        elif category_id in seen:
+            yield Problem(place, f"id {category_id} occurs twice.")
+        else:
+            seen.add(category_id)
         if not isinstance(category.get("name"), str):
             yield Problem(place, f"its name must be a string, got {category.get('name')!r}.")
-        seen.add(category.get("id"))
 
 
 def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:
@@ -150,7 +152,7 @@ def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:
 
 
 def annotation_problems(
-    annotations: list[dict[str, Any]], videos: Mapping[object, dict[str, Any]], category_ids: set[object]
+    annotations: list[dict[str, Any]], videos: Mapping[int | None, dict[str, Any]], category_ids: set[int | None]
 ) -> Iterator[Problem]:
     """Problems of the list of annotations, given the usable videos by id and the category ids."""
     seen: set[object] = set()
@@ -161,11 +163,11 @@ def annotation_problems(
         if annotation["id"] in seen:
             yield Problem(_place(annotation), f"id {annotation['id']} occurs twice.")
         seen.add(annotation["id"])
-        if annotation.get("category_id") not in category_ids:
+        if as_id(annotation.get("category_id")) not in category_ids - {None}:
             yield Problem(_place(annotation), f"there is no category {annotation.get('category_id')!r}.")
         if annotation.get("iscrowd", 0) not in (0, 1):
             yield Problem(_place(annotation), f"iscrowd must be 0 or 1, got {annotation['iscrowd']!r}.")
-        video = videos.get(annotation.get("video_id"))
+        video = videos.get(as_id(annotation.get("video_id")))
         if video is None:
             yield Problem(_place(annotation), "there is no such video in the file, or its own entry is wrong.")
         else:
@@ -201,6 +203,11 @@ def _paused_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def as_id(value: object) -> int | None:
+    """An id, or None where it is none: ids are integers."""
+    return value if type(value) is int else None
 
 
 def _place(annotation: dict[str, Any], frame_index: int | None = None) -> str:

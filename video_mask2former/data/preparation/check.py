@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from video_mask2former.data.annotation_format import AnnotationDocument, Problem, find_problems, read_document
+from video_mask2former.data.annotation_format import AnnotationDocument, Problem, as_id, find_problems, read_document
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.segmentations import pack_segmentation, segmentation_problem, unpack_mask
 
@@ -74,9 +74,9 @@ def check_dataset(
         return DatasetReport((Problem(str(annotation_file), str(error)),), {}, 0, 0)
     problems = list(find_problems(document))
     classes = {
-        category["id"]: ClassStatistics(str(category.get("name")))
+        category_id: ClassStatistics(str(category.get("name")))
         for category in document.categories
-        if type(category.get("id")) is int
+        if (category_id := as_id(category.get("id"))) is not None
     }
     problems += _mask_problems(document, classes)
     names = [video.get("file_names") for video in document.videos]
@@ -89,14 +89,14 @@ def check_dataset(
 def _mask_problems(document: AnnotationDocument, classes: dict[int, ClassStatistics]) -> Iterator[Problem]:
     """Decode every mask of the tracks whose form is sound; count what is there."""
     sizes = {
-        video.get("id"): (video["height"], video["width"])
+        as_id(video.get("id")): (video["height"], video["width"])
         for video in document.videos
         if type(video.get("height")) is int and type(video.get("width")) is int
     }
     seen: set[tuple[object, object]] = set()
     for annotation in tqdm(document.annotations or [], desc="masks", unit="track", disable=None):
         place = f"video {annotation.get('video_id')}, annotation {annotation.get('id')}"
-        size = sizes.get(annotation.get("video_id"))
+        size = sizes.get(as_id(annotation.get("video_id")))
         segmentations = annotation.get("segmentations")
         if not isinstance(segmentations, list) or size is None:
             continue  # find_problems has said so
@@ -127,9 +127,10 @@ def _count(
     classes: dict[int, ClassStatistics],
     seen: set[tuple[object, object]],
 ) -> None:
-    statistics = classes.get(annotation.get("category_id", -1))
-    if statistics is None:
+    category_id = as_id(annotation.get("category_id"))
+    if category_id is None or category_id not in classes:
         return
+    statistics = classes[category_id]
     occurrence = (annotation["category_id"], annotation["video_id"])
     statistics.num_videos += occurrence not in seen
     seen.add(occurrence)
