@@ -188,6 +188,8 @@ def test_wrong_results_are_told_with_their_place(dataset, capsys, changes, messa
 
 def test_wrong_options(dataset, model, capsys):
     truth, results = ["--annotations", dataset / "truth.json"], ["--results", dataset / "results.json"]
+    hidden = json.loads((dataset / "truth.json").read_text())
+    hidden = write_json(dataset / "hidden.json", {key: hidden[key] for key in ("videos", "categories")})
     with zipfile.ZipFile(dataset / "other.zip", "w") as archive:
         archive.writestr("deep/results.json", "[]")
     cases = [
@@ -197,6 +199,7 @@ def test_wrong_options(dataset, model, capsys):
         ([*truth, *results, "--dataset", "ytvis_2019_val"], "not both"),
         ([*results, "--dataset", "ytvis_2091_val"], "did you mean"),
         (["--annotations", dataset / "none.json", *results], "no annotation file"),
+        (["--annotations", hidden, *results], "annotations are hidden"),
         ([*truth, "--results", dataset / "none.json"], "no such file"),
         ([*truth, "--results", dataset / "other.zip"], "must hold results.json at its root"),
         ([*truth, *results, "--images", dataset / "nowhere"], "no folder of images"),

@@ -94,6 +94,11 @@ def find_ground_truth(
             raise ValueError(f"{annotations} must list its categories, as annotation files do. Is it a result file?")
         return GroundTruth(panoptic.class_names, folder, kind, panoptic=panoptic)
     instances = load_annotations(annotations)
+    if not instances.has_annotations:
+        raise ValueError(
+            f"{annotations} lists {kind} without annotations, as validation sets whose annotations are hidden do. "
+            "Evaluate on a local split of the training set (datasets/ytvis/make_split.py)."
+        )
     return GroundTruth(instances.class_names, folder, kind, instances=instances)
 
 
