@@ -167,6 +167,7 @@ def test_fine_tuning_with_other_classes_on_single_frames(run, tmp_path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in kept)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate(run, tmp_path) -> None:
     config, output = run
     arguments = ["--config", str(config), "--output", str(tmp_path), "--device", "cpu", "--num-processes", "2"]

@@ -102,6 +102,7 @@ def test_accumulation_is_one_big_batch(tmp_path) -> None:
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "big"), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_rank_with_twice_the_batch_and_resume(tmp_path) -> None:
     one, two, whole, parts = (tmp_path / name for name in ("one", "two", "whole", "parts"))
     exact = {"dropout": 0.0, "clip_norm": 0.5}
