@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from video_mask2former.build.validation import mean_of_datasets
+from video_mask2former.build.validation import mean_of_datasets, short_names
 
 
 def test_mean_over_datasets_leaves_out_what_is_undefined() -> None:
@@ -20,3 +20,8 @@ def test_mean_over_datasets_leaves_out_what_is_undefined() -> None:
             "b/APl": -1.0,
         }
     )
+
+
+def test_datasets_have_names_of_their_own() -> None:
+    names = ["ovis_val", "a/images::a/valid.json", "b/images::b/valid.json", "c::other.json"]
+    assert short_names(names) == ["ovis_val", "valid_1", "valid_2", "other"]

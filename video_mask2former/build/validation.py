@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -120,7 +120,7 @@ def build_validation(config: Config, output: Path) -> Validation | None:
     if not datasets:
         return None
     return Validation(
-        {_file_name(name): videos for name, videos in datasets.items()},
+        dict(zip(short_names(list(datasets)), datasets.values(), strict=True)),
         build_settings(config.inference),
         picture_folder=output / "pictures",
         num_pictures=config.training.sample_pictures,
@@ -157,6 +157,15 @@ def _image_prediction(model: DatasetModel) -> Predict:
     return predict
 
 
+def short_names(datasets: Sequence[str]) -> list[str]:
+    """Names for metrics and files: those given by their paths are called by their annotation file, numbered if need be."""
+    stems = [Path(name.rpartition("::")[2]).stem for name in datasets]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}_{1 + stems[:index].count(stem)}"
+        for index, stem in enumerate(stems)
+    ]
+
+
 def _draw(path: Path, video: EvaluationVideo, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
     tracks = tuple(track for track in prediction.tracks if track.score >= DRAWN_SCORE)
     shown = dataclasses.replace(prediction, tracks=tracks)
@@ -165,11 +174,6 @@ def _draw(path: Path, video: EvaluationVideo, prediction: VideoInstances, ground
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-
-
-def _file_name(dataset: str) -> str:
-    """A dataset's name as part of a file name; those given by their paths are called by their annotation file."""
-    return Path(dataset.rpartition("::")[2]).stem
 
 
 def _bar_is_disabled() -> bool | None:
