@@ -7,6 +7,7 @@ import pytest
 
 from video_mask2former.evaluation.track_overlap import (
     mask_areas,
+    mask_boxes,
     mask_intersections,
     track_areas,
     track_intersections,
@@ -52,3 +53,13 @@ def test_tracks_sum_over_frames(make_track):
     np.testing.assert_array_equal(track_iou(tracks, tracks), shared / union)
     for track, areas in zip(tracks, track_areas(tracks), strict=True):
         assert areas.tolist() == list(track.areas().values())
+
+
+@pytest.mark.parametrize("num_masks", [255, 256, 600])
+def test_any_number_of_masks(num_masks):
+    masks = np.arange(num_masks)[:, None, None] > np.arange(700).reshape(1, 20, 35)
+    rles = encode_masks(masks)
+    np.testing.assert_array_equal(mask_areas(rles), masks.sum((1, 2)))
+    assert mask_boxes(rles).shape == (num_masks, 4)
+    expected = np.minimum.outer(masks.sum((1, 2)), masks.sum((1, 2)))
+    np.testing.assert_array_equal(mask_intersections(rles, rles), expected)

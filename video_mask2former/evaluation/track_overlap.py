@@ -10,12 +10,15 @@ from pycocotools import mask as coco_mask
 from video_mask2former.rle import Rle, rle_iou
 from video_mask2former.structures import Track
 
+# pycocotools 2.0.11 keeps the number of masks in 8 bits on the way, and fails with numpy 2 for more
+_MAX_AREAS = 255
+
 
 def mask_areas(masks: Sequence[Rle]) -> np.ndarray:
     """Pixels of each mask, ``(N,)`` int64."""
-    if not masks:
-        return np.zeros(0, np.int64)
-    return np.asarray(coco_mask.area(list(masks))).astype(np.int64)
+    chunks = [list(masks[start : start + _MAX_AREAS]) for start in range(0, len(masks), _MAX_AREAS)]
+    areas = [np.asarray(coco_mask.area(chunk)).astype(np.int64) for chunk in chunks]
+    return np.concatenate(areas) if areas else np.zeros(0, np.int64)
 
 
 def mask_boxes(masks: Sequence[Rle]) -> np.ndarray:
