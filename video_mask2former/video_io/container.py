@@ -188,9 +188,9 @@ def _scan_packets(
 
 
 def _points_beyond_end(stream: av.VideoStream, path: Path) -> bool:
-    """Whether the index of the file lists data that is not there. PyAV before 16 cannot tell."""
+    """Whether the index of the file lists data that is not there."""
     num_bytes = path.stat().st_size
-    return any(entry.pos + entry.size > num_bytes for entry in getattr(stream, "index_entries", ()))
+    return any(entry.pos + entry.size > num_bytes for entry in stream.index_entries)
 
 
 def _exact_rate(

@@ -20,7 +20,8 @@ class DecordDecoder:
     """Decodes one file in order with decord.
 
     Only ``next()`` is used: decord's seeking and skipping return wrong frames for some files (open groups of pictures,
-    MPEG-2), and its batches of many frames cost memory.
+    MPEG-2). While it waits for a frame it hands more and more packets to its decoder, so that memory grows with the
+    length of the video when the processor is busy: it is for short videos.
 
     Raises:
         DecordError: If decord is not installed, cannot open the file, or sees another video in it than FFmpeg does.
@@ -44,13 +45,12 @@ class DecordDecoder:
             raise DecordError(f"decord counts {len(self._reader)} frames instead of {info.num_frames}")
         self._size = info.size
 
-    def read(self, start: int, stop: int, step: int) -> Iterator[np.ndarray]:
-        """Yield the frames ``range(start, stop, step)``, uint8 RGB ``(H, W, 3)``.
+    def read(self, wanted: range) -> Iterator[np.ndarray]:
+        """Yield the wanted frames, uint8 RGB ``(H, W, 3)``; those between them are decoded too.
 
         Raises:
             DecordError: If a frame cannot be decoded.
         """
-        wanted = range(start, stop, step)
         for index in range(wanted[-1] + 1 if wanted else 0):
             try:
                 frame = _as_array(self._reader.next())

@@ -25,19 +25,19 @@ class PyavDecoder:
         self._info = info
         self._reformatter = VideoReformatter()
 
-    def read(self, start: int, stop: int, step: int) -> Iterator[np.ndarray]:
-        """Yield the frames ``range(start, stop, step)``, uint8 RGB ``(H, W, 3)``; ends early where the file does."""
-        wanted = iter(range(start, stop, step))
-        target = next(wanted, None)
+    def read(self, wanted: range) -> Iterator[np.ndarray]:
+        """Yield the wanted frames, uint8 RGB ``(H, W, 3)``; ends early where the file does."""
+        targets = iter(wanted)
+        target = next(targets, None)
         previous: av.VideoFrame | None = None
-        for index, frame in self._indexed_frames(start):
+        for index, frame in self._indexed_frames(wanted.start):
             while target is not None and index > target:
                 self.num_replaced += 1
                 yield self._to_rgb(previous or frame)
-                target = next(wanted, None)
+                target = next(targets, None)
             if target is not None and index == target:
                 yield self._to_rgb(frame)
-                target = next(wanted, None)
+                target = next(targets, None)
             if target is None:
                 return
             previous = frame

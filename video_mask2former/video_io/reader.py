@@ -171,7 +171,7 @@ def open_video(
     end: int | None = None,
     every: int = 1,
     frame_rate: Fraction | int | None = None,
-    backend: Backend = "auto",
+    backend: Backend = "pyav",
 ) -> VideoReader:
     """Open a video of any kind for reading.
 
@@ -183,7 +183,7 @@ def open_video(
         end: Index of the frame to stop before, None for the end of the video.
         every: Read every so many frames.
         frame_rate: Rate of a source that does not say its own: images, arrays and iterables.
-        backend: Decoder of video files: ``auto`` is decord where it serves and PyAV elsewhere, see
+        backend: Decoder of video files, ``pyav`` or ``decord``; see
             :class:`~video_mask2former.video_io.file_source.FileSource`.
 
     Raises:
