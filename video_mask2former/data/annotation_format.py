@@ -75,7 +75,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"no annotation file {path}.")
     try:
         with _paused_garbage_collection():
-            document = json.loads(path.read_bytes())
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(document, dict):

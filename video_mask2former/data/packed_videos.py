@@ -93,7 +93,7 @@ def pack_videos(
         sizes=_int64([[video["height"], video["width"]] for video in videos]).reshape(-1, 2),
         frame_offsets=_offsets(lengths),
         name_offsets=_offsets([len(name) for name in names]),
-        names=_bytes(b"".join(names)),
+        names=_bytes(bytearray().join(names)),
         annotation_offsets=_offsets(np.bincount(video_of_annotation, minlength=len(videos)).tolist()),
         annotation_ids=_int64([annotation["id"] for annotation in annotations]),
         labels=_int64([label_of_category[annotation["category_id"]] for annotation in annotations]),
@@ -101,18 +101,20 @@ def pack_videos(
         mask_offsets=_offsets([lengths[index] for index in video_of_annotation]),
         mask_kinds=_bytes(kinds),
         data_offsets=_offsets([len(mask) for mask in data]),
-        data=_bytes(b"".join(data)),
+        data=_bytes(bytearray().join(data)),
     )
 
 
-def _pack_masks(annotations: Iterable[dict[str, Any]], sizes: dict[int, tuple[int, int]]) -> tuple[bytes, list[bytes]]:
-    kinds, data = bytearray(), []
+def _pack_masks(
+    annotations: Iterable[dict[str, Any]], sizes: dict[int, tuple[int, int]]
+) -> tuple[bytearray, list[bytes]]:
+    kinds, data = bytearray(), list[bytes]()
     for annotation in annotations:
         for segmentation in annotation.pop("segmentations"):
             kind, packed = pack_segmentation(segmentation, sizes[annotation["video_id"]])
             kinds.append(kind)
             data.append(packed)
-    return bytes(kinds), data
+    return kinds, data
 
 
 def _slice(data: Tensor, offsets: Tensor, index: int) -> bytes:
@@ -128,5 +130,6 @@ def _int64(values: Sequence[Any]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def _bytes(data: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
+def _bytes(data: bytearray) -> Tensor:
+    """The buffer as a tensor, without a copy."""
+    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.zeros(0, dtype=torch.uint8)
