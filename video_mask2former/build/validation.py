@@ -158,7 +158,7 @@ def _image_prediction(model: DatasetModel) -> Predict:
 
 
 def short_names(datasets: Sequence[str]) -> list[str]:
-    """Names for metrics and files; a dataset given by its paths has that of its annotation file, numbered if need be."""
+    """Names for metrics and files: one given by its paths has that of its annotation file, or numbered."""
     stems = [Path(name.rpartition("::")[2]).stem for name in datasets]
     numbers = [1 + stems[:index].count(stem) for index, stem in enumerate(stems)]
     return [stem if stems.count(stem) == 1 else f"{stem}_{number}" for stem, number in zip(stems, numbers, strict=True)]
