@@ -25,6 +25,7 @@ def test_every_frame_once_in_order(plain_video, frame_number, backend):
     assert reader.frame_rate == Fraction(30000, 1001)
     assert reader.size == (48, 112)
     assert reader.timestamps == pytest.approx(np.arange(50) * 1001 / 30000)
+    assert not reader.has_variable_rate
     assert numbers_of(reader, frame_number) == list(range(50))
     assert reader.damage is None
 
@@ -106,6 +107,7 @@ def test_variable_frame_rate(tmp_path, video_maker, numbered_frames, frame_numbe
     # Matroska counts milliseconds
     assert reader.timestamps == pytest.approx(np.asarray(ticks) / 90, abs=1e-3)
     assert float(reader.frame_rate) == pytest.approx(9 / (36 / 90), rel=0.01)
+    assert reader.has_variable_rate
     assert reader.num_frames == 10
     assert numbers_of(reader, frame_number) == list(range(10))
 

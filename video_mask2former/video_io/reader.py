@@ -110,6 +110,15 @@ class VideoReader:
         times = self._source.timestamps
         return None if times is None else times[self._start : self._stop : self._every]
 
+    @property
+    def has_variable_rate(self) -> bool:
+        """Whether an even rate would show some frame half a frame period early or late; then write with timestamps."""
+        times = self._source.timestamps
+        if times is None or self.frame_rate is None:
+            return False
+        even = np.arange(len(times)) / float(self.frame_rate)
+        return bool(np.abs(times - even).max() > 0.5 / float(self.frame_rate))
+
     def frame_index(self, position: int) -> int:
         """Index in the source of the frame delivered at ``position``."""
         return self._start + position * self._every
