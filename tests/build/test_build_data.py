@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_ranks_and_seed(folders) -> None:
     parts = [first(seed=5, rank=rank, world_size=2) for rank in range(2)]
     assert [sample.file_names for sample in whole] == [sample.file_names for part in parts for sample in part]
     assert [sample.file_names for sample in whole] != [sample.file_names for sample in first(seed=6)]
+
+
+def test_datasets_can_be_sent_to_workers_that_are_not_forked(folders) -> None:
+    loader = build_training_loader(small_config(*folders), batch_size=2, seed=0)
+    request = loader.sampler.order[3]
+    copy = pickle.loads(pickle.dumps(loader.dataset))
+    assert torch.equal(copy[request].frames, loader.dataset[request].frames)
 
 
 @pytest.mark.parametrize("sampling", ["around", "contiguous", "strided"])

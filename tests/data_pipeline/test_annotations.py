@@ -41,6 +41,22 @@ def test_visible_instances_leave_crowd_out(annotation_set) -> None:
     assert annotation_set.visible_instances(2).shape == (0, 4)
 
 
+def test_annotated_videos_are_those_with_an_instance_to_learn(document, write) -> None:
+    assert load_annotations(write(document)).annotated_videos().tolist() == [0, 1]
+    document["annotations"] = document["annotations"][2:]  # crowd alone in video 3
+    assert load_annotations(write(document)).annotated_videos().tolist() == [1]
+    document["annotations"][1]["segmentations"] = [None]
+    assert load_annotations(write(document)).annotated_videos().tolist() == []
+    document["annotations"] = []
+    assert load_annotations(write(document)).annotated_videos().tolist() == []
+
+
+def test_files_of_images_are_told_from_files_of_videos(document, write) -> None:
+    assert not load_annotations(write(document)).is_of_images
+    document.update(videos=[document["videos"][2]], annotations=[document["annotations"][3]])
+    assert load_annotations(write(document)).is_of_images
+
+
 def test_clip_target_has_one_label_whatever_frames_show_the_instance(annotation_set) -> None:
     target = annotation_set.clip_target(0, (0, 2))  # instance 20 is gone on the last one
     assert target.instance_ids.tolist() == [20, 21]

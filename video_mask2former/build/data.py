@@ -74,13 +74,12 @@ def build_training_dataset(config: DataConfig, name: str) -> ClipDataset:
     """One dataset of training clips, by a name of the catalog or as ``IMAGES::ANNOTATIONS.json``."""
     paths = locate_dataset(name, config.root)
     annotations = load_annotations(paths.annotation_file)
-    is_of_images = all(annotations.num_frames(index) == 1 for index in range(len(annotations)))
     return ClipDataset(
         annotations,
         paths.image_folder,
         name=paths.name,
         sample_frames=functools.partial(_sample_frames, config),
-        transform=build_transform(config, is_of_images=is_of_images),
+        transform=build_transform(config, is_of_images=annotations.is_of_images),
         empty_clips=config.empty_clips,
         copy_paste_probability=config.copy_paste_probability,
     )

@@ -74,7 +74,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no annotation file {path}.")
     try:
-        with _paused_garbage_collection():
+        with paused_garbage_collection():
             document = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
@@ -194,8 +194,8 @@ def _track_problems(annotation: dict[str, Any], video: dict[str, Any]) -> Iterat
 
 
 @contextlib.contextmanager
-def _paused_garbage_collection() -> Iterator[None]:
-    """Parsing makes millions of objects without cycles; looking for cycles meanwhile triples its time."""
+def paused_garbage_collection() -> Iterator[None]:
+    """An annotation file becomes millions of objects without cycles; looking for cycles meanwhile triples the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

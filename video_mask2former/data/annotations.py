@@ -12,7 +12,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from video_mask2former.data.annotation_format import find_problems, read_document
+from video_mask2former.data.annotation_format import (
+    AnnotationDocument,
+    find_problems,
+    paused_garbage_collection,
+    read_document,
+)
 from video_mask2former.data.packed_videos import PackedVideos, pack_videos
 from video_mask2former.data.segmentations import MaskKind, unpack_mask, unpack_rle
 from video_mask2former.rle import Rle
@@ -90,6 +95,22 @@ class AnnotationSet:
     def num_frames(self, video_index: int) -> int:
         """Length of a video."""
         return int(self.packed.frame_offsets[video_index + 1] - self.packed.frame_offsets[video_index])
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether every video is one frame, as in COCO."""
+        return bool((self.packed.frame_offsets.diff() == 1).all())
+
+    def annotated_videos(self) -> np.ndarray:
+        """Positions of the videos that have an instance (crowd is none) with a mask, ``(V',)`` int64, ascending."""
+        packed = self.packed
+        if packed.annotation_ids.numel() == 0:
+            return np.zeros(0, np.int64)
+        has_mask = np.logical_or.reduceat(
+            packed.mask_kinds.numpy() != MaskKind.ABSENT, packed.mask_offsets[:-1].numpy()
+        )
+        video_of_annotation = np.repeat(np.arange(len(self)), packed.annotation_offsets.diff().numpy())
+        return np.unique(video_of_annotation[has_mask & ~packed.is_crowd.numpy()])
 
     def visible_instances(self, video_index: int) -> np.ndarray:
         """Which instances the file has a mask for, by frame; a group of objects (crowd) is no instance.
@@ -184,7 +205,11 @@ def load_annotations(path: str | os.PathLike[str]) -> AnnotationSet:
         FileNotFoundError: If there is no such file.
         ValueError: If something in it is wrong; the message names file, video and annotation.
     """
-    document = read_document(path)
+    with paused_garbage_collection():
+        return _load(read_document(path))
+
+
+def _load(document: AnnotationDocument) -> AnnotationSet:
     warnings = []
     for problem in find_problems(document):
         if problem.is_error:

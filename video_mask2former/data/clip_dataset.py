@@ -69,12 +69,10 @@ class ClipDataset(Dataset[ClipSample]):
         self.transform = transform
         self.keep_empty = empty_clips == "keep"
         self.copy_paste_probability = copy_paste_probability
-        usable = [
-            index for index in range(len(annotations)) if self.keep_empty or annotations.visible_instances(index).any()
-        ]
-        if not usable:
+        usable = np.arange(len(annotations)) if self.keep_empty else annotations.annotated_videos()
+        if not len(usable):
             raise ValueError(f"{annotations.path} has no video with an instance to train on.")
-        self._videos = torch.tensor(usable)  # one buffer, which workers share
+        self._videos = torch.from_numpy(usable)  # one buffer, which workers share
 
     def __len__(self) -> int:
         return len(self._videos)

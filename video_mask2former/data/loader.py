@@ -83,33 +83,33 @@ class TrainingLoader:
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.prefetch_factor = prefetch_factor
-        self._sampler = BatchSampler(order, batch_size, rank, world_size)
+        self.sampler = BatchSampler(order, batch_size, rank, world_size)
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """Batches from the one after the last that was taken. The workers live as long as the iterator does."""
         batches: DataLoader[ClipSample] = DataLoader(
             self.dataset,
-            batch_sampler=self._sampler,
+            batch_sampler=self.sampler,
             num_workers=self.num_workers,
             collate_fn=collate_clips,
             pin_memory=self.pin_memory,
             prefetch_factor=self.prefetch_factor if self.num_workers else None,
             worker_init_fn=initialize_worker,
             # its own, since DataLoader would draw from the global one, and a resumed run would differ
-            generator=torch.Generator().manual_seed(self._sampler.order.seed),
+            generator=torch.Generator().manual_seed(self.sampler.order.seed),
         )
         for batch in batches:
-            self._sampler.first_batch += 1
+            self.sampler.first_batch += 1
             yield batch
 
     @property
     def num_batches_taken(self) -> int:
         """Batches taken from the start of the training."""
-        return self._sampler.first_batch
+        return self.sampler.first_batch
 
     def state_dict(self) -> dict[str, Any]:
         """The position, which is the same on every rank."""
-        sampler = self._sampler
+        sampler = self.sampler
         return {"num_batches": sampler.first_batch, "batch_size": sampler.batch_size, "seed": sampler.order.seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ class TrainingLoader:
                     f"to resume, the {name.replace('_', ' ')} must be that of the first run, {state[name]}, "
                     f"got {own[name]}."
                 )
-        self._sampler.first_batch = int(state["num_batches"])
+        self.sampler.first_batch = int(state["num_batches"])
 
 
 def initialize_worker(worker_id: int) -> None:

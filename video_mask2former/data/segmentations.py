@@ -6,6 +6,7 @@ are the bytes of a compressed RLE; polygons stay polygons until somebody asks fo
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
@@ -67,8 +68,10 @@ def pack_segmentation(segmentation: Any, size: tuple[int, int]) -> tuple[MaskKin
     polygons = [polygon for polygon in segmentation if len(polygon) >= MIN_POLYGON_NUMBERS]
     if not polygons:
         return MaskKind.ABSENT, b""
-    lengths = [len(polygons), *(len(polygon) for polygon in polygons)]
-    return MaskKind.POLYGONS, np.concatenate([np.array(lengths, np.float64), *polygons]).tobytes()
+    numbers = array("d", [len(polygons), *map(len, polygons)])
+    for polygon in polygons:
+        numbers.extend(polygon)
+    return MaskKind.POLYGONS, numbers.tobytes()
 
 
 def unpack_mask(kind: MaskKind, data: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -175,7 +178,7 @@ def _rle_problem(rle: Mapping[str, object], size: tuple[int, int]) -> str | None
         return f"an RLE must have the video's size [height, width] = {list(size)}, got {_shortened(own_size)}."
     if isinstance(counts, str):
         return None if counts.isascii() else "the counts of its RLE hold characters that no RLE has."
-    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
+    if not isinstance(counts, list) or set(map(type, counts)) != {int} or min(counts) < 0:
         return f"the counts of an RLE must be a string or a list of integers >= 0, got {_shortened(counts)}."
     if sum(counts) != size[0] * size[1]:
         return f"the runs of its RLE cover {sum(counts)} pixels, the frame has {size[0] * size[1]}."
@@ -184,7 +187,7 @@ def _rle_problem(rle: Mapping[str, object], size: tuple[int, int]) -> str | None
 
 def _polygons_problem(polygons: list[object]) -> str | None:
     for polygon in polygons:
-        if not isinstance(polygon, list) or not all(type(number) in (int, float) for number in polygon):
+        if not isinstance(polygon, list) or not set(map(type, polygon)) <= {int, float}:
             return f"a polygon must be a flat list of numbers x0, y0, x1, y1, ..., got {_shortened(polygon)}."
         if len(polygon) % 2:
             return f"a polygon must have as many x as y, got {len(polygon)} numbers."
