@@ -22,6 +22,7 @@ from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backwa
 _CPU_DATA_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 _CUDA_DATA_TYPES = {**_CPU_DATA_TYPES, torch.float16: 3}
 _MAX_CUDA_LEVELS = 16
+_MAX_PIXELS = 2**30  # pixels are counted in 32 bits
 _OUT_OF_MEMORY = -1
 
 logger = logging.getLogger(__name__)
@@ -109,15 +110,17 @@ class MSDeformAttnKernels:
         grad_output, value, sampling_locations, attention_weights = (
             tensor.contiguous() for tensor in (grad_output, value, sampling_locations, attention_weights)
         )
-        grad_value = torch.zeros_like(value, dtype=computed_in(value) if self._is_cuda else None)
-        grad_locations, grad_weights = torch.zeros_like(sampling_locations), torch.zeros_like(attention_weights)
-        if grad_output.numel() > 0:
-            arguments = self._arguments(spatial_shapes, value, sampling_locations, attention_weights)
-            arguments.grad_output = grad_output.data_ptr()
-            arguments.grad_value = grad_value.data_ptr()
-            arguments.grad_locations = grad_locations.data_ptr()
-            arguments.grad_weights = grad_weights.data_ptr()
-            self._run(self._run_backward, arguments, value.device)
+        if grad_output.numel() == 0:
+            return torch.zeros_like(value), torch.zeros_like(sampling_locations), torch.zeros_like(attention_weights)
+        # the CUDA kernel adds to it with atomics, the CPU kernel writes it like everything else
+        grad_value = torch.zeros_like(value, dtype=computed_in(value)) if self._is_cuda else torch.empty_like(value)
+        grad_locations, grad_weights = torch.empty_like(sampling_locations), torch.empty_like(attention_weights)
+        arguments = self._arguments(spatial_shapes, value, sampling_locations, attention_weights)
+        arguments.grad_output = grad_output.data_ptr()
+        arguments.grad_value = grad_value.data_ptr()
+        arguments.grad_locations = grad_locations.data_ptr()
+        arguments.grad_weights = grad_weights.data_ptr()
+        self._run(self._run_backward, arguments, value.device)
         return grad_value.to(value.dtype), grad_locations, grad_weights
 
     def _check(
@@ -133,7 +136,7 @@ class MSDeformAttnKernels:
             )
 
     def _takes(self, value: Tensor, spatial_shapes: Sequence[int]) -> bool:
-        if value.dtype not in self._data_types or value.shape[1] >= 2**31:
+        if value.dtype not in self._data_types or value.shape[1] >= _MAX_PIXELS:
             return False
         if not self._is_cuda:
             return True

@@ -22,6 +22,8 @@ void forward(const Arguments& args) {
 
 template <typename T, int kPack>
 void backward(const Arguments& args) {
+  std::memset(args.grad_value, 0,
+              args.num_images * args.num_pixels * args.num_heads * args.num_channels * sizeof(T));
   const vm2f::Launch launch = vm2f::plan_launch(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
     vm2f::backward_kernel<T, kPack>(

@@ -36,12 +36,12 @@ struct Arguments {
   const void* attention_weights;
   const void* grad_output;  // backward only, like the three gradients
   void* output;             // forward only
-  void* grad_value;         // CPU: of value's type. CUDA: zeroed, float for half types, else of value's type
+  void* grad_value;         // of value's type; CUDA: zeroed by the caller, and float for half types
   void* grad_locations;
   void* grad_weights;
   const int64_t* spatial_shapes;  // h0, w0, h1, w1, ... in host memory
   int64_t num_images;             // N
-  int64_t num_pixels;             // S, below 2^31
+  int64_t num_pixels;             // S, below 2^30
   int64_t num_heads;              // M
   int64_t num_channels;           // D
   int64_t num_queries;            // Lq

@@ -157,8 +157,8 @@ class PointTable {
   }
 
   const int64_t size;
-  Real *width, *height, *right, *below, *weight[4];
-  int32_t *level_start, *row, *pixel, *corners;
+  Real *width = nullptr, *height = nullptr, *right = nullptr, *below = nullptr, *weight[4] = {};
+  int32_t *level_start = nullptr, *row = nullptr, *pixel = nullptr, *corners = nullptr;
 
  private:
   Buffer<Real> reals_;
@@ -222,11 +222,6 @@ bool forward_queries(const Arguments& args, int64_t begin, int64_t end) {
   return true;
 }
 
-template <typename Real>
-VM2F_INLINE Real sum_lanes(const Real& scalar) {
-  return scalar;
-}
-
 template <typename V, typename Real>
 VM2F_INLINE Real sum_lanes(const V& vector) {
   Real lanes[kLanesOf<V, Real>], sum = 0;
@@ -238,9 +233,9 @@ VM2F_INLINE Real sum_lanes(const V& vector) {
 // One query and head, some of its channels: adds to the gradient of the pixels, and to dots the inner product of
 // grad_output with the pixel at each corner, which is all that the other gradients need.
 template <typename V, int kVectors, typename T, typename Real>
-VM2F_INLINE void attend_backward(const T* grad_output, const T* value, int64_t stride, Real* grad_pixels,
-                                 int64_t grad_stride, const PointTable<Real>& table, int64_t first, int64_t count,
-                                 const Real* attention, Real* const* dots) {
+VM2F_INLINE void attend_backward(const T* grad_output, const Real* pixels, Real* grad_pixels, int64_t stride,
+                                 const PointTable<Real>& table, int64_t first, int64_t count, const Real* attention,
+                                 Real* const* dots) {
   constexpr int kStep = kLanesOf<V, Real>;
   V gradient[kVectors];
   for (int v = 0; v < kVectors; ++v) gradient[v] = load<V>(grad_output + v * kStep);
@@ -248,8 +243,8 @@ VM2F_INLINE void attend_backward(const T* grad_output, const T* value, int64_t s
     for (int corner = 0; corner < 4; ++corner) {
       if (!(table.corners[i] >> corner & 1)) continue;
       const int64_t pixel = table.pixel[i] + (corner & 1) + (corner >> 1) * table.row[i];
-      const T* const from = value + pixel * stride;
-      Real* const to = grad_pixels + pixel * grad_stride;
+      const Real* const from = pixels + pixel * stride;
+      Real* const to = grad_pixels + pixel * stride;
       const Real weight = attention[i - first] * table.weight[corner][i];
       V dot = {};
       for (int v = 0; v < kVectors; ++v) {
@@ -279,7 +274,8 @@ void finish_points(const PointTable<Real>& table, int64_t first, int64_t count, 
   }
 }
 
-// What one thread needs to go backward through one head after the other.
+// What one thread needs to go backward through one head after the other. A head's pixels and their gradients are
+// kept side by side, without the other heads in between: neighbours then share cache lines and sets (a quarter faster).
 template <typename Real>
 struct BackwardScratch {
   static constexpr int64_t kQueries = 32;  // looked at together: their points fill whole vectors
@@ -288,21 +284,22 @@ struct BackwardScratch {
       : table(args, kQueries),
         locations(2 * table.size),
         dots(4 * table.size),
+        pixels(args.num_pixels * args.num_channels),
         grad_pixels(args.num_pixels * args.num_channels) {}
 
   bool is_allocated() const {
-    return table.is_allocated() && locations.get() && dots.get() && grad_pixels.get();
+    return table.is_allocated() && locations.get() && dots.get() && pixels.get() && grad_pixels.get();
   }
 
   PointTable<Real> table;
-  Buffer<Real> locations, dots, grad_pixels;
+  Buffer<Real> locations, dots, pixels, grad_pixels;
 };
 
 // Queries [begin, end) of one image and head.
 template <typename T, typename Real>
 void backward_queries(const Arguments& args, int64_t image, int64_t head, int64_t begin, int64_t end,
                       BackwardScratch<Real>& scratch) {
-  const int64_t D = args.num_channels, stride = args.num_heads * D;
+  const int64_t D = args.num_channels;
   const int64_t points = args.num_levels * args.num_points, count = (end - begin) * points;
   const int64_t first_row = (image * args.num_queries + begin) * args.num_heads + head;  // of (N, Lq, M) rows
   const Real* const all_locations = static_cast<const Real*>(args.sampling_locations);
@@ -314,21 +311,21 @@ void backward_queries(const Arguments& args, int64_t image, int64_t head, int64_
   Real* dots[4];
   for (int corner = 0; corner < 4; ++corner) dots[corner] = scratch.dots.get() + corner * scratch.table.size;
   for (int corner = 0; corner < 4; ++corner) std::memset(dots[corner], 0, count * sizeof(Real));
-  const T* const value = static_cast<const T*>(args.value) + image * args.num_pixels * stride + head * D;
   for (int64_t q = 0; q < end - begin; ++q) {
     const int64_t row = first_row + q * args.num_heads, first = q * points;
     const T* const grad_output = static_cast<const T*>(args.grad_output) + row * D;
     const Real* const attention = static_cast<const Real*>(args.attention_weights) + row * points;
+    const Real* const pixels = scratch.pixels.get();
     Real* const grad_pixels = scratch.grad_pixels.get();
     int64_t c = 0;
     for (; c + 4 * kLanes<Real> <= D; c += 4 * kLanes<Real>)
-      attend_backward<Vector<Real>, 4>(grad_output + c, value + c, stride, grad_pixels + c, D, scratch.table, first,
+      attend_backward<Vector<Real>, 4>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first,
                                        points, attention, dots);
     for (; c + 2 * kLanes<Real> <= D; c += 2 * kLanes<Real>)
-      attend_backward<Vector<Real>, 2>(grad_output + c, value + c, stride, grad_pixels + c, D, scratch.table, first,
+      attend_backward<Vector<Real>, 2>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first,
                                        points, attention, dots);
     for (; c < D; ++c)
-      attend_backward<Real, 1>(grad_output + c, value + c, stride, grad_pixels + c, D, scratch.table, first, points,
+      attend_backward<Real, 1>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first, points,
                                attention, dots);
     finish_points(scratch.table, first, points, attention, dots,
                   static_cast<Real*>(args.grad_locations) + 2 * row * points,
@@ -347,6 +344,10 @@ bool backward_heads(const Arguments& args, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t image = i / M, head = i % M;
     Real* const grad_pixels = scratch.grad_pixels.get();
+    const T* const value = static_cast<const T*>(args.value) + image * S * M * D + head * D;
+    Real* const pixels = scratch.pixels.get();
+    for (int64_t s = 0; s < S; ++s)
+      for (int64_t c = 0; c < D; ++c) pixels[s * D + c] = load<Real>(value + s * M * D + c);
     std::memset(grad_pixels, 0, S * D * sizeof(Real));
     constexpr int64_t kBlock = BackwardScratch<Real>::kQueries;
     for (int64_t query = 0; query < args.num_queries; query += kBlock) {
