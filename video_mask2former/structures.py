@@ -28,11 +28,14 @@ class ClipTarget:
         labels: Class of each instance, one for the whole clip whatever frames it is visible in, ``(N,)`` int64.
         masks: Where each instance is, all false on frames it is absent from, ``(N, T, H, W)`` bool.
         instance_ids: The annotation's own id of each instance, ``(N,)`` int64, or None where there are none.
+        point_seed: Seed of the points at which its loss is sampled, so that the loss of a clip does not depend on the
+            batch, the accumulation step or the rank that it is computed in; None draws from torch's own generator.
     """
 
     labels: Tensor
     masks: Tensor
     instance_ids: Tensor | None = None
+    point_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 4 or self.masks.dtype != torch.bool:
@@ -56,8 +59,15 @@ class ClipTarget:
 
     def to(self, device: torch.device | str) -> ClipTarget:
         """This target on another device."""
-        ids = None if self.instance_ids is None else self.instance_ids.to(device, non_blocking=True)
-        return ClipTarget(self.labels.to(device, non_blocking=True), self.masks.to(device, non_blocking=True), ids)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> ClipTarget:
+        """This target in page-locked memory, from which copies to a GPU can run beside other work."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> ClipTarget:
+        ids = None if self.instance_ids is None else function(self.instance_ids)
+        return replace(self, labels=function(self.labels), masks=function(self.masks), instance_ids=ids)
 
 
 @dataclass(frozen=True)

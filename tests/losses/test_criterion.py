@@ -170,21 +170,28 @@ def test_predictions_that_are_not_finite_do_not_crash(training_output, bad):
 
 
 def test_parts_of_a_batch_sum_to_the_whole(training_output):
-    """With the whole batch's normaliser, losses of the parts add up: gradient accumulation and ranks are exact."""
+    """With seeded points and the whole batch's normaliser, gradient accumulation and ranks are exact."""
     _, output, targets = training_output
-
-    def first_come(class_logits, point_logits, labels, point_targets):
-        """A matcher that does not depend on the random points."""
-        return torch.arange(len(labels)), torch.arange(len(labels))
-
-    criterion = SetCriterion(3, first_come, num_points=50)
+    targets = [dataclasses.replace(target, point_seed=seed) for seed, target in enumerate(targets)]
+    criterion = make_criterion()
     num_queries = output.class_logits.shape[1]
     normalizer = criterion.normalizer(targets, num_queries)
-    parts = criterion.normalizer(targets[:1], num_queries) + criterion.normalizer(targets[1:], num_queries)
-    assert dataclasses.astuple(normalizer) == pytest.approx(dataclasses.astuple(parts))
-    whole = criterion(output, targets)["loss_ce"]
-    losses = [criterion(output.clip(index), targets[index : index + 1], normalizer)["loss_ce"] for index in range(2)]
-    torch.testing.assert_close(sum(losses), whole)
+    summed = criterion.normalizer(targets[:1], num_queries) + criterion.normalizer(targets[1:], num_queries)
+    assert dataclasses.astuple(normalizer) == pytest.approx(dataclasses.astuple(summed))
+    whole = criterion(output, targets)
+    first, second = (criterion(output.clip(index), [targets[index]], normalizer) for index in range(2))
+    torch.testing.assert_close({name: first[name] + second[name] for name in whole}, whole)
+
+
+def test_seeded_points_do_not_depend_on_what_was_drawn_before(training_output):
+    _, output, targets = training_output
+    seeded = [dataclasses.replace(target, point_seed=7) for target in targets]
+    criterion = make_criterion()
+    first = criterion(output, seeded)
+    torch.rand(5)
+    torch.testing.assert_close(criterion(output, seeded), first, rtol=0, atol=0)
+    other = criterion(output, [dataclasses.replace(target, point_seed=8) for target in targets])
+    assert float(other["loss_mask"].detach()) != float(first["loss_mask"].detach())
 
 
 def test_masks_smaller_than_the_padded_frames_are_padded(tiny_model, clip_maker):

@@ -87,7 +87,7 @@ class ClipDataset(Dataset[ClipSample]):
             other = self._draw(int(rng.integers(len(self))), rng)
             if other.video_id != sample.video_id:  # an instance has one place in a clip
                 sample = paste_instances(sample, other, rng)
-        return sample
+        return replace(sample, target=replace(sample.target, point_seed=int(rng.integers(2**31))))
 
     def _draw(self, index: int, rng: np.random.Generator) -> ClipSample:
         for draw in range(self.max_draws):

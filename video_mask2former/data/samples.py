@@ -48,13 +48,7 @@ class ClipSample:
 
     def pin_memory(self) -> ClipSample:
         """This sample in page-locked memory, from which copies to a GPU can run beside other work."""
-        ids = self.target.instance_ids
-        target = ClipTarget(
-            self.target.labels.pin_memory(),
-            self.target.masks.pin_memory(),
-            None if ids is None else ids.pin_memory(),
-        )
-        return replace(self, frames=self.frames.pin_memory(), target=target)
+        return replace(self, frames=self.frames.pin_memory(), target=self.target.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class SetCriterion(nn.Module):
         """
         self._check_targets(output, targets)
         if normalizer is None:
-            normalizer = self._average_over_ranks(self.normalizer(targets, output.class_logits.shape[1]))
+            normalizer = self._of_whole_batch(self.normalizer(targets, output.class_logits.shape[1]))
         with torch.autocast(output.class_logits.device.type, enabled=False):
             return self._losses(output, targets, normalizer)
 
@@ -133,7 +133,7 @@ class SetCriterion(nn.Module):
         predictions = (*output.auxiliary, output)
         matches = self.match(output, targets)
         mask_losses, dice_losses = self._mask_losses(predictions, targets, matches)
-        num_instances = max(normalizer.num_instances, 1.0)
+        num_instances = normalizer.num_instances or 1.0  # without instances there is nothing to divide
         losses = {}
         for layer, (prediction, layer_matches) in enumerate(zip(predictions, matches, strict=True)):
             suffix = "" if prediction is output else f"_{layer}"
@@ -145,7 +145,8 @@ class SetCriterion(nn.Module):
 
     def _match_clip(self, predictions: Sequence[ClipOutput], clip: int, target: ClipTarget) -> list[Match]:
         """Match one clip; the features and the targets are sampled once for all predictions."""
-        points = torch.rand(1, self.num_points, 2, device=target.masks.device)
+        device = target.masks.device
+        points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
         maps = _padded_maps(target, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
@@ -180,26 +181,28 @@ class SetCriterion(nn.Module):
             maps = _padded_maps(target, predictions[-1])
             # all predictions share the mask features: one product, and one pass back through it, for all of them
             logits = _matched_mask_logits(predictions, clip, layer_matches)
+            generator = _generator(target, maps.device, stream=1)
             for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
                 layer_maps = maps if len(instances) == len(target) else maps[instances]
-                point_logits, point_targets = self._sample_points(part, layer_maps)
+                point_logits, point_targets = self._sample_points(part, layer_maps, generator)
                 mask_sums[layer].append(sigmoid_cross_entropy(point_logits, point_targets).sum())
                 dice_sums[layer].append(dice(point_logits, point_targets).sum())
         return [torch.stack(sums).sum() for sums in mask_sums], [torch.stack(sums).sum() for sums in dice_sums]
 
-    def _sample_points(self, logits: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample_points(self, logits: Tensor, maps: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Logits and targets on points chosen for each instance and frame: ``(N, T, ., .)`` to ``(N * T, P)``."""
         logits, maps = logits.flatten(0, 1)[:, None], maps.flatten(0, 1)[:, None]
         points = select_uncertain_points(
-            logits.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio
+            logits.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio, generator
         )
         point_targets = point_sample(maps, points.to(maps.dtype)).squeeze(1)
         return point_sample(logits, points).squeeze(1), point_targets.to(logits.dtype)
 
     @staticmethod
-    def _average_over_ranks(normalizer: LossNormalizer) -> LossNormalizer:
+    def _of_whole_batch(normalizer: LossNormalizer) -> LossNormalizer:
+        """The mean over ranks, as gradients are averaged over them; never less than one instance, as published."""
         return LossNormalizer(
-            num_instances=distributed.all_reduce_mean(normalizer.num_instances),
+            num_instances=max(distributed.all_reduce_mean(normalizer.num_instances), 1.0),
             class_weight=distributed.all_reduce_mean(normalizer.class_weight),
         )
 
@@ -225,6 +228,13 @@ class SetCriterion(nn.Module):
 def at_least_float32(x: Tensor) -> Tensor:
     """Losses are computed in float32, or in float64 where the model is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _generator(target: ClipTarget, device: torch.device, stream: int) -> torch.Generator | None:
+    """Source of a clip's points; ``stream`` tells the points of matching from those of the losses."""
+    if target.point_seed is None:
+        return None
+    return torch.Generator(device).manual_seed(2 * target.point_seed + stream)
 
 
 def _matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
