@@ -1,5 +1,6 @@
 // The CUDA kernels of deformable attention behind the library's C interface, run on the CPU.
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -22,8 +23,8 @@ void forward(const Arguments& args) {
 
 template <typename T, int kPack>
 void backward(const Arguments& args) {
-  std::memset(args.grad_value, 0,
-              args.num_images * args.num_pixels * args.num_heads * args.num_channels * sizeof(T));
+  const int64_t size = args.num_images * args.num_pixels * args.num_heads * args.num_channels;
+  std::fill_n(static_cast<T*>(args.grad_value), size, T(0));
   const vm2f::Launch launch = vm2f::plan_launch(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
     vm2f::backward_kernel<T, kPack>(

@@ -176,21 +176,20 @@ VM2F_INLINE void attend(const T* value, int64_t stride, const PointTable<Real>& 
   for (int64_t j = 0; j < count; ++j) {
     const int64_t i = first + j;
     const int32_t corners = table.corners[i];
-    const T* const top_left = value + table.pixel[i] * stride;
-    const T* const bottom_left = top_left + table.row[i] * stride;
+    const int64_t top_left = table.pixel[i] * stride, bottom_left = top_left + table.row[i] * stride;
     const Real w0 = attention[j] * table.weight[0][i], w1 = attention[j] * table.weight[1][i];
     const Real w2 = attention[j] * table.weight[2][i], w3 = attention[j] * table.weight[3][i];
     if (corners == kAllCorners) {  // nearly always: one well predicted branch instead of four
-      add(w0, top_left);
-      add(w1, top_left + stride);
-      add(w2, bottom_left);
-      add(w3, bottom_left + stride);
+      add(w0, value + top_left);
+      add(w1, value + top_left + stride);
+      add(w2, value + bottom_left);
+      add(w3, value + bottom_left + stride);
       continue;
     }
-    if (corners & kTopLeft) add(w0, top_left);
-    if (corners & kTopRight) add(w1, top_left + stride);
-    if (corners & kBottomLeft) add(w2, bottom_left);
-    if (corners & kBottomRight) add(w3, bottom_left + stride);
+    if (corners & kTopLeft) add(w0, value + top_left);
+    if (corners & kTopRight) add(w1, value + top_left + stride);
+    if (corners & kBottomLeft) add(w2, value + bottom_left);
+    if (corners & kBottomRight) add(w3, value + bottom_left + stride);
   }
   for (int v = 0; v < kVectors; ++v) store(sum[v], output + v * kLanesOf<V, Real>);
 }
@@ -304,8 +303,9 @@ void backward_queries(const Arguments& args, int64_t image, int64_t head, int64_
   const int64_t first_row = (image * args.num_queries + begin) * args.num_heads + head;  // of (N, Lq, M) rows
   const Real* const all_locations = static_cast<const Real*>(args.sampling_locations);
   for (int64_t q = 0; q < end - begin; ++q) {
-    std::memcpy(scratch.locations.get() + 2 * q * points, all_locations + 2 * (first_row + q * args.num_heads) * points,
-                2 * points * sizeof(Real));
+    const Real* const from = all_locations + 2 * (first_row + q * args.num_heads) * points;
+    Real* const to = scratch.locations.get() + 2 * q * points;
+    for (int64_t j = 0; j < 2 * points; ++j) to[j] = from[j];
   }
   scratch.table.locate_all(scratch.locations.get(), count);
   Real* dots[4];
