@@ -44,7 +44,7 @@ class InferenceConfig(Section):
     overlap_threshold: float = option(
         0.8, "Share of its own mask that a segment must keep in a panoptic merge.", at_least=0, at_most=1
     )
-    chunk_size: int = option(8, "Frames that pass through the backbone at once.", at_least=1)
+    chunk_size: int = option(4, "Frames that pass through the backbone at once.", at_least=1)
     dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "Type that the model runs in.")
     feature_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
         None, "Type that the features of a clip are kept in until they are decoded; null is as they come."

@@ -71,7 +71,7 @@ class InferenceSettings:
     resolve_overlaps: bool = False
     short_side: int = 360
     max_side: int = 1333
-    chunk_size: int = 8
+    chunk_size: int = 4
     dtype: Precision = "float32"
     feature_dtype: Precision | None = None
     feature_device: str | None = None
