@@ -17,6 +17,9 @@ from video_mask2former.models import VideoMask2Former
 
 logger = logging.getLogger(__name__)
 
+DEMO_NAME = "demo"
+DEMO_WEIGHTS = Path(__file__).with_name("demo_model") / "model.safetensors"
+
 _CHECKPOINT_SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".safetensors"}
 
 
@@ -34,14 +37,15 @@ def load(
 
     Args:
         config: A YAML file of this package or of Mask2Former, the name of a shipped configuration
-            (``ytvis_2019/r50``), a Hugging Face folder, or a checkpoint of this package that has its configuration
-            inside. The last two bring their weights along.
+            (``ytvis_2019/r50``), a Hugging Face folder, a checkpoint of this package that has its configuration
+            inside, or ``"demo"``, the small model that ships with the package. The last three bring their weights
+            along.
         weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
             Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
             unless ``config`` brings its own.
         overrides: Options to change, such as ``model.num_queries=20``.
         device: Where the model goes.
-        dtype: Type of its parameters; None is float32.
+        dtype: Type of its parameters; None is float32, or float64 where the checkpoint is.
         allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
         allow_partial: Take from a checkpoint what fits, whatever is missing or left over.
 
@@ -76,18 +80,24 @@ def load_with_config(
 ) -> tuple[VideoMask2Former, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
+    checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
-    model = build_model(settings.model).to(dtype)
-    if weights is None and bundled is None:
+    model = build_model(settings.model).to(dtype or _parameter_dtype(checkpoint))
+    if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:
-        checkpoint = read_checkpoint(weights) if weights is not None else bundled
-        assert checkpoint is not None
         report = load_weights(
             model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
         )
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
     return model.to(device).eval(), settings
+
+
+def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:
+    """What a checkpoint is loaded as: half precision saves space in files, not in computation."""
+    weights = checkpoint.weights.values() if checkpoint is not None else ()
+    floating = [tensor.dtype for tensor in weights if tensor.is_floating_point()]
+    return torch.float64 if floating and set(floating) == {torch.float64} else torch.float32
 
 
 def _read_source(
@@ -96,7 +106,7 @@ def _read_source(
     """The configuration, and the checkpoint that came with it, if one did and no other is wanted."""
     if isinstance(config, Config):
         return apply_overrides(config, overrides), None
-    path = Path(config)
+    path = DEMO_WEIGHTS if config == DEMO_NAME else Path(config)
     if path.is_dir() and (path / HUGGINGFACE_CONFIG).is_file():
         return read_config(path, overrides), None if has_weights else read_checkpoint(path)
     if path.is_dir() or path.suffix in _CHECKPOINT_SUFFIXES:
