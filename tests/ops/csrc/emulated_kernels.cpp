@@ -27,11 +27,11 @@ void backward(const Arguments& args) {
   std::fill_n(static_cast<T*>(args.grad_value), size, T(0));
   const vm2f::Launch launch = vm2f::plan_launch(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
-    vm2f::backward_kernel<T, kPack>(
-        static_cast<const T*>(args.grad_output), static_cast<const T*>(args.value),
-        static_cast<const T*>(args.sampling_locations), static_cast<const T*>(args.attention_weights),
-        static_cast<T*>(args.grad_value), static_cast<T*>(args.grad_locations), static_cast<T*>(args.grad_weights),
-        launch.levels, launch.sizes);
+    vm2f::backward_kernel<T, kPack>(static_cast<const T*>(args.grad_output), static_cast<const T*>(args.value),
+                                    static_cast<const T*>(args.sampling_locations),
+                                    static_cast<const T*>(args.attention_weights), static_cast<T*>(args.grad_value),
+                                    static_cast<T*>(args.grad_locations), static_cast<T*>(args.grad_weights),
+                                    launch.levels, launch.sizes);
   });
 }
 

@@ -12,8 +12,8 @@
 
 namespace vm2f {
 
-#define VM2F_DECLARE_VARIANT(variant)                 \
-  int32_t forward_##variant(const Arguments& args);   \
+#define VM2F_DECLARE_VARIANT(variant)               \
+  int32_t forward_##variant(const Arguments& args); \
   int32_t backward_##variant(const Arguments& args);
 
 VM2F_DECLARE_VARIANT(baseline)

@@ -59,9 +59,9 @@ enum Corner : int32_t { kTopLeft = 1, kTopRight = 2, kBottomLeft = 4, kBottomRig
 
 template <typename Real>
 struct BilinearPoint {
-  int32_t x, y;                  // the top left corner, from -1 to width or height
-  Real right, below;             // fractions towards the right and the lower corners
-  int32_t corners;               // bits of Corner
+  int32_t x, y;       // the top left corner, from -1 to width or height
+  Real right, below;  // fractions towards the right and the lower corners
+  int32_t corners;    // bits of Corner
 };
 
 // Places a location in [0, 1] on a level. Branch-free, so that the CPU kernel's loop over points vectorises.

@@ -136,11 +136,11 @@ class PointTable {
 
   // Fills in the first count points. The corners' weights do not include the attention weights.
   void locate_all(const Real* __restrict locations, int64_t count) {
-    const Real *__restrict w = width, *__restrict h = height;
-    const int32_t *__restrict starts = level_start, *__restrict rows = row;
-    int32_t *__restrict pixels = pixel, *__restrict inside = corners;
-    Real *__restrict rights = right, *__restrict belows = below;
-    Real *__restrict w0 = weight[0], *__restrict w1 = weight[1], *__restrict w2 = weight[2], *__restrict w3 = weight[3];
+    const Real* __restrict w = width, * __restrict h = height;
+    const int32_t* __restrict starts = level_start, * __restrict rows = row;
+    int32_t* __restrict pixels = pixel, * __restrict inside = corners;
+    Real* __restrict rights = right, * __restrict belows = below;
+    Real* __restrict w0 = weight[0], * __restrict w1 = weight[1], * __restrict w2 = weight[2], * __restrict w3 = weight[3];
     VM2F_INDEPENDENT_ITERATIONS
     for (int64_t i = 0; i < count; ++i) {
       const BilinearPoint<Real> at = locate(locations[2 * i], locations[2 * i + 1], w[i], h[i]);
@@ -319,14 +319,14 @@ void backward_queries(const Arguments& args, int64_t image, int64_t head, int64_
     Real* const grad_pixels = scratch.grad_pixels.get();
     int64_t c = 0;
     for (; c + 4 * kLanes<Real> <= D; c += 4 * kLanes<Real>)
-      attend_backward<Vector<Real>, 4>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first,
-                                       points, attention, dots);
+      attend_backward<Vector<Real>, 4>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first, points,
+                                       attention, dots);
     for (; c + 2 * kLanes<Real> <= D; c += 2 * kLanes<Real>)
-      attend_backward<Vector<Real>, 2>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first,
-                                       points, attention, dots);
+      attend_backward<Vector<Real>, 2>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first, points,
+                                       attention, dots);
     for (; c < D; ++c)
-      attend_backward<Real, 1>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first, points,
-                               attention, dots);
+      attend_backward<Real, 1>(grad_output + c, pixels + c, grad_pixels + c, D, scratch.table, first, points, attention,
+                               dots);
     finish_points(scratch.table, first, points, attention, dots,
                   static_cast<Real*>(args.grad_locations) + 2 * row * points,
                   static_cast<Real*>(args.grad_weights) + row * points);

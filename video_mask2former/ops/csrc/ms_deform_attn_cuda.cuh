@@ -110,9 +110,9 @@ __device__ __forceinline__ int64_t corner_pixel(const BilinearPoint<Real>& point
 // blockDim = (lanes, rows per block).
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kThreadsPerBlock)
-forward_kernel(const T* __restrict__ value, const typename Accumulator<T>::Type* __restrict__ locations,
-               const typename Accumulator<T>::Type* __restrict__ attention, T* __restrict__ output, Levels levels,
-               Sizes sizes) {
+    forward_kernel(const T* __restrict__ value, const typename Accumulator<T>::Type* __restrict__ locations,
+                   const typename Accumulator<T>::Type* __restrict__ attention, T* __restrict__ output, Levels levels,
+                   Sizes sizes) {
   using Real = typename Accumulator<T>::Type;
   const int64_t row_step = static_cast<int64_t>(gridDim.x) * blockDim.y;
   for (int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; r < sizes.num_rows; r += row_step) {
@@ -130,7 +130,8 @@ forward_kernel(const T* __restrict__ value, const typename Accumulator<T>::Type*
 #pragma unroll
           for (int corner = 0; corner < 4; ++corner) {
             if (!(point.corners >> corner & 1)) continue;
-            const T* const pixel = value + row.first_pixel + c + corner_pixel(point, corner, start, w) * row.pixel_stride;
+            const T* const pixel =
+                value + row.first_pixel + c + corner_pixel(point, corner, start, w) * row.pixel_stride;
             const Pack<T, kPack> read = *reinterpret_cast<const Pack<T, kPack>*>(pixel);
             const Real weight = attention[i] * weights[corner];
 #pragma unroll
@@ -175,12 +176,12 @@ __device__ __forceinline__ Real sum_over_lanes(Real x) {
 // blockDim = (lanes, rows per block), whole warps. grad_value is zero at the start.
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kThreadsPerBlock)
-backward_kernel(const T* __restrict__ grad_output, const T* __restrict__ value,
-                const typename Accumulator<T>::Type* __restrict__ locations,
-                const typename Accumulator<T>::Type* __restrict__ attention,
-                typename Accumulator<T>::Type* __restrict__ grad_value,
-                typename Accumulator<T>::Type* __restrict__ grad_locations,
-                typename Accumulator<T>::Type* __restrict__ grad_attention, Levels levels, Sizes sizes) {
+    backward_kernel(const T* __restrict__ grad_output, const T* __restrict__ value,
+                    const typename Accumulator<T>::Type* __restrict__ locations,
+                    const typename Accumulator<T>::Type* __restrict__ attention,
+                    typename Accumulator<T>::Type* __restrict__ grad_value,
+                    typename Accumulator<T>::Type* __restrict__ grad_locations,
+                    typename Accumulator<T>::Type* __restrict__ grad_attention, Levels levels, Sizes sizes) {
   using Real = typename Accumulator<T>::Type;
   const int64_t row_step = static_cast<int64_t>(gridDim.x) * blockDim.y;
   // The bound is the same for the whole block, so that all lanes of a warp take part in the sums over lanes.
