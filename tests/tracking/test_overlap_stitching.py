@@ -37,17 +37,17 @@ def test_queries_decide_without_shared_frames(object_maker, looks) -> None:
 
 
 def test_an_object_out_of_sight_on_the_shared_frames_is_known_by_its_query(object_maker, output_maker, looks) -> None:
-    def clip(frames_of_3: list[int]):
+    def clip(frames_of_3: list[int], nothing: float):
         output = object_maker(looks, {0: (0, 0), 3: (4, 8)}, num_frames=3)
         masks = output.mask_logits.dense()[0].clone()
         for frame in range(3):
             if frame not in frames_of_3:
-                masks[3, frame] = -5.0
+                masks[3, frame] = nothing  # how sure it is that nothing is there says nothing
         return output_maker(looks, output.class_logits[0], masks)
 
     tracker = OverlapTracker()
-    assert tracker.update(clip([0]), [0, 1, 2]).track_ids == (1, 2)
-    assert tracker.update(clip([2]), [2, 3, 4]).track_ids == (1, 2)
+    assert tracker.update(clip([0], -5.0), [0, 1, 2]).track_ids == (1, 2)
+    assert tracker.update(clip([2], -1.0), [2, 3, 4]).track_ids == (1, 2)
 
 
 def test_mask_weight_is_a_share() -> None:
