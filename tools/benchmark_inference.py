@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--config", default=R50)
     parser.add_argument("--weights")
     parser.add_argument("--mode", choices=("clip", "online"), default="online")
+    parser.add_argument("--score-threshold", type=float, default=0.3, help="lower it for random weights")
     args = parser.parse_args()
     size = (args.size[0], args.size[1])
     if args.what == "clip-memory":
@@ -179,7 +180,12 @@ def main() -> None:
         figures = measure_online_memory(tuple(args.lengths), size, args.short_side)
     elif args.what == "speed":
         figures = measure_speed(
-            args.video, config=args.config, weights=args.weights, mode=args.mode, num_frames=args.num_frames or 40
+            args.video,
+            config=args.config,
+            weights=args.weights,
+            mode=args.mode,
+            num_frames=args.num_frames or 40,
+            score_threshold=args.score_threshold,
         )
     elif args.what == "clip":
         figures = run_clip(args.form, args.num_frames or 36, size)
