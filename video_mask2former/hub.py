@@ -50,7 +50,8 @@ def load(
         allow_partial: Take from a checkpoint what fits, whatever is missing or left over.
 
     Returns:
-        The model in evaluation mode. What was loaded is in the log.
+        The model in evaluation mode; it knows the frame size that its configuration is run with. What was loaded is
+        in the log.
 
     Raises:
         FileNotFoundError: If a file, folder or name does not exist.
@@ -82,7 +83,8 @@ def load_with_config(
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
-    model = build_model(settings.model).to(dtype or _parameter_dtype(checkpoint))
+    sides = (settings.inference.short_side, settings.inference.max_side)
+    model = build_model(settings.model, sides).to(dtype or _parameter_dtype(checkpoint))
     if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:

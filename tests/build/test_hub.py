@@ -45,6 +45,19 @@ def test_a_checkpoint_of_ours_needs_nothing_else(saved, small_config):
         vm2f.load(folder / "theirs.pkl")
 
 
+def test_the_model_knows_the_frame_size_of_its_configuration(saved):
+    _, folder = saved
+    loaded = vm2f.load(folder / "small.yaml", overrides=["inference.short_side=48", "inference.max_side=77"])
+    assert loaded.input_sides == (48, 77)
+    frames = torch.randint(0, 256, (2, 90, 160, 3), dtype=torch.uint8).numpy()
+    sizes = []
+    encode = loaded.encode
+    loaded.encode = lambda clip: sizes.append(tuple(clip.shape[3:])) or encode(clip)
+    vm2f.segment_video(loaded, frames)
+    vm2f.segment_video(loaded, frames, short_side=36)
+    assert set(sizes) == {(43, 77), (36, 64)}
+
+
 def test_types_and_devices(saved, device):
     _, folder = saved
     loaded = vm2f.load(folder / "small.yaml", folder / "ours.safetensors", dtype=torch.float64, device=device)

@@ -26,6 +26,22 @@ def test_chunks_are_as_large_as_asked(colour_model, painter) -> None:
     assert features.num_frames == 7
 
 
+@pytest.mark.parametrize(
+    ("of_model", "settings", "expected"),
+    [
+        (None, {}, (360, 480)),  # what most video models are run with
+        ((24, 1333), {}, (24, 32)),  # what the model's configuration says
+        ((24, 28), {}, (21, 28)),
+        ((24, 28), {"short_side": 30, "max_side": 100}, (30, 40)),  # what was asked for goes before
+    ],
+)
+def test_frames_get_the_size_that_the_model_is_made_for(colour_model, of_model, settings, expected) -> None:
+    if of_model is not None:
+        colour_model.input_sides = of_model
+    runner = ModelRunner(colour_model, InferenceSettings(**settings), StageClock())
+    assert runner.encode([np.zeros((60, 80, 3), np.uint8)], 1).frame_size == expected
+
+
 def test_out_of_memory_halves_the_chunks_and_says_so(colour_model, painter, caplog) -> None:
     frames = painter([{"red": (8, 8 + t)} for t in range(10)])
     expected = segment_video(colour_model, frames, mode="clip", settings=SMALL)

@@ -23,8 +23,12 @@ logger = logging.getLogger(__name__)
 _PACKAGE_WEIGHTS = "package"
 
 
-def build_model(config: ModelConfig) -> VideoMask2Former:
+def build_model(config: ModelConfig, input_sides: tuple[int, int] = (360, 1333)) -> VideoMask2Former:
     """Build a model with initial weights, in training mode.
+
+    Args:
+        config: What it is made of.
+        input_sides: Short side that frames should be resized to for it, and most that the long side may have.
 
     Raises:
         ValueError: If ``class_list`` is no known list or does not have ``num_classes`` names.
@@ -57,6 +61,7 @@ def build_model(config: ModelConfig) -> VideoMask2Former:
         pixel_std=config.pixel_std,
         size_divisibility=config.size_divisibility,
         class_names=class_names_of(config),
+        input_sides=input_sides,
     )
     model.recompute_activations(config.activation_checkpointing)
     return model

@@ -59,7 +59,7 @@ def segment_video(
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
-        short_side: Short side that frames are resized to for the model.
+        short_side: Short side that frames are resized to for the model; None is what its configuration says.
         dtype: Precision that the model runs in.
         chunk_size: Frames that the backbone sees at once.
         settings: All of the above and more, in one object.

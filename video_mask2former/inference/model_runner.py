@@ -22,9 +22,15 @@ from video_mask2former.structures import ClipFeatures, ClipOutput
 
 logger = logging.getLogger(__name__)
 
+# Short side, and most that the long side may have, for models that do not say their own
+DEFAULT_SIDES = (360, 1333)
+
 
 class SegmentationModel(Protocol):
-    """What inference asks of a model; :class:`~video_mask2former.models.VideoMask2Former` has it."""
+    """What inference asks of a model; :class:`~video_mask2former.models.VideoMask2Former` has it.
+
+    A model may also say in ``input_sides`` which short side frames should have, and the most that the long side may.
+    """
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -66,6 +72,9 @@ class ModelRunner:
             self._encode = torch.compile(model.encode)
         self.device = device_of(model)
         self.chunk_size = settings.chunk_size
+        short_side, max_side = getattr(model, "input_sides", DEFAULT_SIDES)
+        self._short_side = settings.short_side or short_side
+        self._max_side = settings.max_side or max_side
 
     def encode(self, images: Iterable[np.ndarray], num_frames: int | None = None) -> ClipFeatures:
         """Encode frames of one clip in chunks.
@@ -111,7 +120,7 @@ class ModelRunner:
 
     def _resized(self, images: list[np.ndarray]) -> Tensor:
         """Frames as the model sees them, ``(T, 3, H, W)`` uint8."""
-        size = fit_short_side(images[0].shape[:2], self._settings.short_side, self._settings.max_side)
+        size = fit_short_side(images[0].shape[:2], self._short_side, self._max_side)
         resized = [resize_frames(as_tensor(image).permute(2, 0, 1)[None], size) for image in images]
         return torch.cat(resized)
 
@@ -133,10 +142,9 @@ class ModelRunner:
 
     def _shrink_chunks(self, error: Exception) -> None:
         if self.chunk_size == 1:
-            height, width = self._settings.short_side, self._settings.max_side
             raise MemoryError(
-                f"a single frame is too large for the memory of {self.device} (short side {height}, long side at most "
-                f"{width}). Use a smaller short_side."
+                f"a single frame is too large for the memory of {self.device} (short side {self._short_side}, long "
+                f"side at most {self._max_side}). Use a smaller short_side."
             ) from error
         self.chunk_size //= 2
         logger.warning("out of memory on %s: going on with chunks of %d frames", self.device, self.chunk_size)

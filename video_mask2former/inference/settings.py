@@ -49,8 +49,9 @@ class InferenceSettings:
         keep_empty: Report objects that have no mask on any frame.
         classes: Names or indices of the classes reported, None for all.
         resolve_overlaps: Give each pixel to one object at most.
-        short_side: Short side that frames are resized to for the model; results have the original size.
-        max_side: Most that the long side may have then.
+        short_side: Short side that frames are resized to for the model; results have the original size. None is what
+            the model's configuration says.
+        max_side: Most that the long side may have then; None as above.
         chunk_size: Frames that the backbone sees at once.
         dtype: What the model computes in; other than float32 by autocast.
         feature_dtype: What the features of a clip are kept in until the decoder needs them, None for as they come.
@@ -69,8 +70,8 @@ class InferenceSettings:
     keep_empty: bool = False
     classes: tuple[str | int, ...] | None = None
     resolve_overlaps: bool = False
-    short_side: int = 360
-    max_side: int = 1333
+    short_side: int | None = None
+    max_side: int | None = None
     chunk_size: int = 4
     dtype: Precision = "float32"
     feature_dtype: Precision | None = None
@@ -85,8 +86,9 @@ class InferenceSettings:
         if isinstance(self.classes, str):
             raise ValueError(f"classes must be a sequence of names or indices, got {self.classes!r}.")
         for name in ("short_side", "max_side", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
         if self.mode == "clip" and self.window is None and self.overlap:
             raise ValueError(f"overlap needs windows: give window as well, got {self.overlap = } in clip mode.")
         self.selection_rules(class_names=(), num_classes=None)

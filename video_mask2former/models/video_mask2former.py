@@ -31,6 +31,8 @@ class VideoMask2Former(nn.Module):
         pixel_std: Standard deviation of each channel.
         size_divisibility: Frames are padded right and below to a multiple of this.
         class_names: Name of each class index, empty where unknown.
+        input_sides: What frames should be resized to by whoever runs the model: their short side, and the most that
+            the long side may have then.
     """
 
     pixel_mean: Tensor
@@ -46,6 +48,7 @@ class VideoMask2Former(nn.Module):
         pixel_std: Sequence[float] = IMAGENET_STD,
         size_divisibility: int = 32,
         class_names: Sequence[str] = (),
+        input_sides: tuple[int, int] = (360, 1333),
     ) -> None:
         super().__init__()
         if class_names and len(class_names) != decoder.num_classes:
@@ -55,6 +58,7 @@ class VideoMask2Former(nn.Module):
         self.decoder = decoder
         self.size_divisibility = size_divisibility
         self.class_names = tuple(class_names)
+        self.input_sides = input_sides
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
 
