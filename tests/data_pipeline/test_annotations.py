@@ -22,13 +22,13 @@ def test_classes_are_contiguous_in_sorted_order(annotation_set) -> None:
     assert annotation_set.class_names == ("cat", "dog", "zebra")
 
 
-def test_videos_are_ordered_by_id_and_keep_everything(annotation_set) -> None:
+def test_videos_are_ordered_by_id_and_keep_everything_in_the_order_of_the_file(annotation_set) -> None:
     assert [annotation_set[index].video_id for index in range(3)] == [3, 5, 9]
     record = annotation_set[0]
     assert record.size == (24, 32) and record.num_frames == 6
     assert record.file_names[4] == "3/004.png"
-    assert record.annotation_ids == (20, 21, 22)
-    assert record.labels == (0, 2, 1)
+    assert record.annotation_ids == (21, 20, 22)
+    assert record.labels == (2, 0, 1)
     assert record.is_crowd == (False, False, True)
     assert annotation_set[2].annotation_ids == ()
     with pytest.raises(IndexError, match="must be in"):
@@ -37,7 +37,7 @@ def test_videos_are_ordered_by_id_and_keep_everything(annotation_set) -> None:
 
 def test_visible_instances_leave_crowd_out(annotation_set) -> None:
     visible = annotation_set.visible_instances(0)
-    np.testing.assert_array_equal(visible, [[True, False, False, False, False, True], [True] * 6, [False] * 6])
+    np.testing.assert_array_equal(visible, [[True] * 6, [True, False, False, False, False, True], [False] * 6])
     assert annotation_set.visible_instances(2).shape == (0, 4)
 
 
@@ -59,10 +59,10 @@ def test_files_of_images_are_told_from_files_of_videos(document, write) -> None:
 
 def test_clip_target_has_one_label_whatever_frames_show_the_instance(annotation_set) -> None:
     target = annotation_set.clip_target(0, (0, 2))  # instance 20 is gone on the last one
-    assert target.instance_ids.tolist() == [20, 21]
-    assert target.labels.tolist() == [0, 2]
-    assert target.masks.flatten(2).sum(-1).tolist() == [[48, 0], [48, 48]]
-    assert target.masks[1, 1, 2:8, 6:14].all()
+    assert target.instance_ids.tolist() == [21, 20]
+    assert target.labels.tolist() == [2, 0]
+    assert target.masks.flatten(2).sum(-1).tolist() == [[48, 48], [48, 0]]
+    assert target.masks[0, 1, 2:8, 6:14].all()
 
 
 def test_clip_target_drops_instances_that_are_nowhere(annotation_set) -> None:
@@ -76,14 +76,14 @@ def test_ground_truth_has_crowd_and_only_frames_with_masks(annotation_set) -> No
     assert (video.video_id, video.num_frames, video.size) == (3, 6, (24, 32))
     assert video.class_names == ("cat", "dog", "zebra")
     assert [(track.track_id, track.label, track.is_crowd) for track in video.tracks] == [
-        (20, 0, False),
         (21, 2, False),
+        (20, 0, False),
         (22, 1, True),
     ]
-    assert sorted(video.tracks[0].segmentations) == [0, 5]
+    assert sorted(video.tracks[1].segmentations) == [0, 5]
     target = annotation_set.clip_target(0, (0, 5))
     for position, frame in enumerate((0, 5)):
-        np.testing.assert_array_equal(decode_rle(video.tracks[0].segmentations[frame]), target.masks[0, position])
+        np.testing.assert_array_equal(decode_rle(video.tracks[1].segmentations[frame]), target.masks[1, position])
     assert [video.video_id for video in annotation_set.iterate_ground_truth()] == [3, 5, 9]
 
 

@@ -79,11 +79,12 @@ def pack_videos(
     """Pack the videos and annotations of a document without problems.
 
     The segmentations are taken out of ``annotations`` as they are packed, so that both forms are never held at once.
-    Videos are sorted by id, and the annotations of each by their id.
+    Videos are sorted by id; the annotations of each stay in the order of the file, which decides between equal
+    overlaps in the official evaluation.
     """
     videos = sorted(videos, key=lambda video: video["id"])
     rank = {video["id"]: index for index, video in enumerate(videos)}
-    annotations = sorted(annotations, key=lambda annotation: (rank[annotation["video_id"]], annotation["id"]))
+    annotations = sorted(annotations, key=lambda annotation: rank[annotation["video_id"]])
     names = [name.encode() for video in videos for name in video["file_names"]]
     kinds, data = _pack_masks(annotations, {video["id"]: (video["height"], video["width"]) for video in videos})
     lengths = [len(video["file_names"]) for video in videos]
