@@ -71,6 +71,7 @@ def test_a_base_may_be_shared_but_not_lead_back(tmp_path):
         ("model: {num_classes: 2, class_names: [a]}", "class_names must name each of the num_classes = 2"),
         ("model: {class_names: [a], num_classes: 1, class_list: ovis}", "class_names or class_list, not both"),
         ("data: {train: [a, b], train_ratios: [1.0]}", "train_ratios must have one number for each of the 2"),
+        ("data: {train: [a, b], train_ratios: [1.0, 0.0]}", "train_ratios must be above 0, got .*Leave out a dataset"),
         ("MODEL: {META_ARCHITECTURE: VideoMaskFormer}", "is a detectron2 configuration"),
         ("_base_: 7", "_base_ in .*bad.yaml must be a file or a list of files, got 7"),
         ("model: !!python/object/apply:os.system ['true']", "is not a YAML file"),

@@ -16,7 +16,7 @@ class DataConfig(Section):
     train: tuple[str, ...] = option(
         ("ytvis_2019_train",), "Datasets trained on: names of the catalog, or IMAGES::ANNOTATIONS.json."
     )
-    train_ratios: tuple[float, ...] = option((), "Share of each training dataset; empty is by size.", at_least=0)
+    train_ratios: tuple[float, ...] = option((), "Share of each training dataset, above 0; empty is by size.")
     test: tuple[str, ...] = option(("ytvis_2019_val",), "Datasets evaluated on.")
     num_frames: int = option(2, "Frames of a training clip.", at_least=1)
     frame_sampling: Literal["around", "contiguous", "strided"] = option(
@@ -54,4 +54,8 @@ class DataConfig(Section):
             raise ValueError(
                 f"train_ratios must have one number for each of the {len(self.train)} datasets of train, "
                 f"got {len(self.train_ratios)}."
+            )
+        if any(ratio <= 0 for ratio in self.train_ratios):
+            raise ValueError(
+                f"train_ratios must be above 0, got {self.train_ratios}. Leave out a dataset that is not wanted."
             )
