@@ -21,7 +21,8 @@ def test_every_shipped_configuration_builds(name):
         model = build_model(config.model)
     assert model.decoder.query_feat.num_embeddings == (200 if name in SWIN_LARGE_200 else config.model.num_queries)
     assert len(model.decoder.layers) == config.model.num_decoder_layers
-    assert model.class_names == CLASS_NAMES[config.model.class_list]
+    named = config.model.class_names or CLASS_NAMES[config.model.class_list]
+    assert model.class_names == named and len(named) == config.model.num_classes
     assert build_criterion(config).num_classes == model.num_classes
 
 
