@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from video_mask2former.rle import Rle
+from video_mask2former.rle import Rle, decode_counts
 
 CategoryIds = Sequence[int] | Mapping[int, int]
 
@@ -114,7 +114,10 @@ def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
         raise ValueError(f"{place}: mask is {tuple(height_width)} (height, width), others are {tuple(size)}.")
     counts = require(value, "counts", (str, list), place)
     if isinstance(counts, str):
-        runs = _decode_counts(counts, place)
+        try:
+            runs = decode_counts(counts)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
     else:
         if not all(isinstance(count, int) for count in counts):
             raise ValueError(f"{place}: 'counts' must hold integers.")
@@ -128,32 +131,6 @@ def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
     if not isinstance(counts, str):
         counts = coco_mask.frPyObjects({"size": list(height_width), "counts": counts}, height, width)["counts"].decode()
     return Rle(size=list(height_width), counts=counts)
-
-
-def _decode_counts(counts: str, place: str) -> np.ndarray:
-    """Run lengths of compressed counts.
-
-    Each character holds 5 bits, and a sixth that says another one follows; the last one's highest bit is the sign.
-    From the third run on, what is stored is the difference to the run before the last.
-    """
-    # what is not ASCII becomes a character beyond those that are allowed
-    codes = np.frombuffer(counts.encode("latin-1", errors="xmlcharrefreplace"), dtype=np.uint8).astype(np.int64) - 48
-    if codes.size == 0:
-        return codes
-    if codes.min() < 0 or codes.max() >= 64:
-        raise ValueError(f"{place}: 'counts' is no compressed RLE, it starts with {counts[:20]!r}.")
-    is_last = codes & 0x20 == 0
-    ends = np.flatnonzero(is_last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if not is_last[-1] or (ends - starts > 7).any():
-        raise ValueError(f"{place}: 'counts' is cut off in the middle of a number.")
-    digit = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
-    runs: np.ndarray = np.add.reduceat((codes & 0x1F) << (5 * digit), starts)
-    is_negative = codes[ends] & 0x10 != 0
-    runs = np.where(is_negative, runs - (1 << (5 * (ends - starts + 1))), runs)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
 
 
 def dataset_category(label: int, category_ids: CategoryIds | None) -> int:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from video_mask2former.rle import Rle, decode_rle, rle_area, rle_box
+from video_mask2former.rle import Rle, decode_box, rle_area, rle_box
 from video_mask2former.structures import FrameInstances
 from video_mask2former.visualization.colors import Color, text_color_on, track_color
 from video_mask2former.visualization.text import TextRenderer
@@ -103,7 +103,7 @@ class MaskAnnotator:
         x, y, width, height = (int(value) for value in rle_box(rle))
         if width == 0 or height == 0:
             return
-        mask = np.ascontiguousarray(decode_rle(rle)[y : y + height, x : x + width]).view(np.uint8)
+        mask = decode_box(rle, (x, y, width, height)).view(np.uint8)
         region = canvas[y : y + height, x : x + width]
         cv2.copyTo(cv2.LUT(region, self._table(color)), mask, region)
         if self._contours:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
-from video_mask2former.rle import Rle, decode_rle, rle_area, rle_box
+from video_mask2former.rle import Rle, decode_box, rle_area, rle_box
 
 Item = TypeVar("Item")
 
@@ -115,7 +115,7 @@ def make_thumbnail(frame: np.ndarray, rle: Rle, color: tuple[int, int, int], siz
     right, bottom = round(left + crop_width), round(top + crop_height)
     inside = slice(max(0, top), min(frame.shape[0], bottom)), slice(max(0, left), min(frame.shape[1], right))
     crop = cv2.addWeighted(frame[inside], 0.55, frame[inside], 0.0, 40.0)
-    mask = np.ascontiguousarray(decode_rle(rle)[inside])
+    mask = decode_box(rle, (inside[1].start, inside[0].start, crop.shape[1], crop.shape[0]))
     np.copyto(crop, frame[inside], where=mask[..., None])
     lines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(crop, lines, -1, color, max(1, round(1.5 * crop_height / size[0])), cv2.LINE_AA)
