@@ -3,7 +3,8 @@
 Mask logits of all queries and layers are multiplied out and kept, attention masks are resized from them and repeated
 for every head, matching and losses sample them layer by layer. Where asked, the rest has its published form too:
 deformable attention as a chain of ``grid_sample`` whose samples of all levels are stacked, decoder attention that
-makes its weights and averages them over the heads, frozen normalisation apart from the convolution.
+makes its weights and averages them over the heads, frozen normalisation apart from the convolution, frames with
+channels first, matching costs in two sums, and no activation recomputed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from video_mask2former.losses import SetCriterion
+from video_mask2former.losses import SetCriterion, matcher
 from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
 from video_mask2former.models import VideoMask2Former, pixel_decoder, transformer_decoder
 from video_mask2former.models.backbones import resnet
 from video_mask2former.models.layers import FrozenBatchNorm2d
+from video_mask2former.models.position_encoding import sine_position_encoding
 from video_mask2former.models.transformer_decoder import NUM_LEVELS
 from video_mask2former.ops import point_sample, select_uncertain_points
 from video_mask2former.structures import ClipFeatures, ClipTarget
@@ -44,20 +46,34 @@ class DenseModel(nn.Module):
         """Predictions of the learned queries and of each layer."""
         features = self.model.encode(frames)
         decoder = self.model.decoder
-        positions = decoder._positions(features)
         memory = [
             level.permute(0, 1, 3, 4, 2).flatten(1, 3) + embed
             for level, embed in zip(features.levels, decoder.level_embed.weight, strict=True)
-        ]
+        ]  # (B, T * h * w, C) each
+        positions = [self._positions(level) for level in features.levels]
         queries = decoder.query_feat.weight.expand(frames.shape[0], -1, -1)
         predictions = [self._predict(queries, features)]
         for index, layer in enumerate(decoder.layers):
             level = index % NUM_LEVELS
             size = (features.num_frames, *features.levels[level].shape[-2:])
             may_attend = dense_attention_mask(predictions[-1].mask_logits, size)
-            queries = layer(queries, decoder.query_embed.weight, memory[level], positions[level], may_attend)
+            placed = queries + decoder.query_embed.weight
+            attended = layer.cross_attention(
+                placed, memory[level] + positions[level], memory[level], may_attend[:, None]
+            )
+            queries = layer.cross_attention_norm(queries + attended)
+            placed = queries + decoder.query_embed.weight
+            queries = layer.self_attention_norm(queries + layer.self_attention(placed, placed, queries))
+            queries = layer.ffn_norm(queries + layer.linear2(F.relu(layer.linear1(queries))))
             predictions.append(self._predict(queries, features))
         return predictions
+
+    def _positions(self, level: Tensor) -> Tensor:
+        """Positional encoding of every position of every frame, ``(1, T * h * w, C)``."""
+        _, num_frames, channels, height, width = level.shape
+        time = num_frames if self.model.decoder.temporal_position_encoding else None
+        encoding = sine_position_encoding((height, width), channels, num_frames=time).expand(num_frames, -1, -1, -1)
+        return encoding.permute(0, 2, 3, 1).flatten(0, 2)[None].to(level.dtype)
 
     def _predict(self, queries: Tensor, features: ClipFeatures) -> DensePrediction:
         decoder = self.model.decoder
@@ -116,8 +132,11 @@ class DenseCriterion:
 def use_published_operations() -> None:
     """Replace the fast operations of this process's models by their published forms."""
     pixel_decoder.ms_deform_attn = stacked_grid_sample_attention
+    pixel_decoder.run_layer = lambda layer, *inputs, recompute: layer(*inputs)
     transformer_decoder.F.scaled_dot_product_attention = attention_with_weights
     resnet.conv_frozen_norm = convolution_then_norm
+    matcher.pairwise_sigmoid_cross_entropy = two_sided_cross_entropy
+    torch.channels_last = torch.contiguous_format  # published code leaves frames in the layout they come in
 
 
 def stacked_grid_sample_attention(
@@ -147,6 +166,13 @@ def attention_with_weights(query: Tensor, key: Tensor, value: Tensor, attn_mask:
     weights = F.dropout(scores.softmax(dim=-1), 0.0)
     weights.mean(dim=1)  # what nn.MultiheadAttention returns beside its output, used by no one
     return weights @ value
+
+
+def two_sided_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Pairwise cross-entropy as the sum of its foreground and its background part."""
+    foreground = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits), reduction="none")
+    background = F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits), reduction="none")
+    return (foreground @ targets.T + background @ (1 - targets).T) / logits.shape[1]
 
 
 def convolution_then_norm(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:

@@ -150,13 +150,13 @@ class SetCriterion(nn.Module):
         maps = _padded_maps(target, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
-        samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))  # (T, C, P)
+        samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))
+        samples = samples.transpose(0, 1).flatten(1)  # (C, T * P)
         matches = []
         for prediction in predictions:
             embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
-            point_logits = torch.einsum("qc,tcp->qtp", embeddings, samples).flatten(1)
             class_logits = prediction.class_logits[clip].to(samples.dtype)
-            queries, instances = self.matcher(class_logits, point_logits, target.labels, point_targets)
+            queries, instances = self.matcher(class_logits, embeddings @ samples, target.labels, point_targets)
             order = instances.argsort()
             matches.append((queries[order], instances[order]))
         return matches

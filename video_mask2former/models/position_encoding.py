@@ -42,8 +42,15 @@ def sine_position_encoding(
     plane = plane.permute(2, 0, 1)[None]
     if num_frames is None:
         return plane
-    t = _encode_axis(num_frames, num_channels, temperature, device)  # (T, C)
+    t = sine_time_encoding(num_frames, num_channels, temperature=temperature, device=device)
     return plane + t[:, :, None, None]
+
+
+def sine_time_encoding(
+    num_frames: int, num_channels: int, *, temperature: float = 10000.0, device: torch.device | None = None
+) -> Tensor:
+    """The part of the (x, y, t) encoding that depends on t, ``(T, C)``; arguments as above."""
+    return _encode_axis(num_frames, num_channels, temperature, device)
 
 
 def _encode_axis(length: int, num_channels: int, temperature: float, device: torch.device | None) -> Tensor:

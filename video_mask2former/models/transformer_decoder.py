@@ -6,13 +6,15 @@ attends only where the mask it predicted one layer earlier is foreground.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.models.layers import MLP, run_layer
-from video_mask2former.models.position_encoding import sine_position_encoding
+from video_mask2former.models.position_encoding import sine_position_encoding, sine_time_encoding
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 NUM_LEVELS = 3
@@ -72,11 +74,7 @@ class MaskedAttentionDecoder(nn.Module):
             The last layer's prediction, with the earlier ones as ``auxiliary``.
         """
         batch = features.mask_features.shape[0]
-        positions = self._positions(features)
-        memory = [
-            level.permute(0, 1, 3, 4, 2).flatten(1, 3) + embed
-            for level, embed in zip(features.levels, self.level_embed.weight, strict=True)
-        ]  # (B, T * h * w, C) each
+        memory = self._memory(features)
         level_masks = _level_mask_features(features)
         query_embed = self.query_embed.weight
         if initial_queries is None:
@@ -86,23 +84,23 @@ class MaskedAttentionDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             level = index % NUM_LEVELS
             may_attend = attention_mask(outputs[-1].mask_logits.embeddings, level_masks[level])
-            queries = run_layer(
-                layer, queries, query_embed, memory[level], positions[level], may_attend, recompute=self.recompute
-            )
+            queries = run_layer(layer, queries, query_embed, memory[level], may_attend, recompute=self.recompute)
             outputs.append(self._predict(queries, features))
         return self._with_auxiliary(outputs)
 
-    def _positions(self, features: ClipFeatures) -> list[Tensor]:
-        """Positional encoding of each level, ``(1, T * h * w, C)``."""
-        num_frames = features.num_frames
-        encodings = []
-        for level in features.levels:
-            time = num_frames if self.temporal_position_encoding else None
+    def _memory(self, features: ClipFeatures) -> list[LevelMemory]:
+        """What the queries attend to at each level."""
+        memory = []
+        for level, embed in zip(features.levels, self.level_embed.weight, strict=True):
             size = (level.shape[3], level.shape[4])
-            encoding = sine_position_encoding(size, self.hidden_dim, num_frames=time, device=level.device)
-            encoding = encoding.expand(num_frames, -1, -1, -1).permute(0, 2, 3, 1).flatten(0, 2)
-            encodings.append(encoding[None].to(level.dtype))
-        return encodings
+            plane = sine_position_encoding(size, self.hidden_dim, device=level.device)
+            time = None
+            if self.temporal_position_encoding:
+                time = sine_time_encoding(features.num_frames, self.hidden_dim, device=level.device)
+                time = time[:, None].to(embed.dtype)  # (T, 1, C)
+            plane = plane[0].flatten(1).T.to(embed.dtype)  # (h * w, C)
+            memory.append(LevelMemory(level.flatten(3).transpose(2, 3), embed, plane, time))
+        return memory
 
     def _predict(self, queries: Tensor, features: ClipFeatures) -> ClipOutput:
         """Class and mask embedding of each query."""
@@ -131,6 +129,37 @@ class MaskedAttentionDecoder(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class LevelMemory:
+    """One level of a batch of clips as the queries attend to it: keys from tokens + embed + positions, values from
+    tokens + embed.
+
+    The sums are never made: projections are linear, so embedding and positions are projected by themselves and added
+    to the projected tokens. Positions are the same in every clip, and the sum of one part that is the same on every
+    frame and one that is the same everywhere on a frame, so that nothing of the size of the tokens is made or kept.
+
+    Attributes:
+        tokens: ``(B, T, h * w, C)``.
+        embed: Learned embedding of the level, ``(C,)``.
+        plane: (x, y) encoding, ``(h * w, C)``.
+        time: t encoding, ``(T, 1, C)``, None in image models.
+    """
+
+    tokens: Tensor
+    embed: Tensor
+    plane: Tensor
+    time: Tensor | None
+
+    def keys(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Projected keys, ``(B, T, h * w, C)``."""
+        keys = _add(F.linear(self.tokens, weight, bias), F.linear(self.plane + self.embed, weight))
+        return keys if self.time is None else _add(keys, F.linear(self.time, weight))
+
+    def values(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Projected values, ``(B, T, h * w, C)``."""
+        return _add(F.linear(self.tokens, weight, bias), F.linear(self.embed, weight))
+
+
 class DecoderLayer(nn.Module):
     """Masked cross-attention, self-attention, feed-forward network, in this order; post-norm, no dropout.
 
@@ -152,22 +181,19 @@ class DecoderLayer(nn.Module):
         for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(
-        self, queries: Tensor, query_embed: Tensor, memory: Tensor, positions: Tensor, may_attend: Tensor
-    ) -> Tensor:
+    def forward(self, queries: Tensor, query_embed: Tensor, memory: LevelMemory, may_attend: Tensor) -> Tensor:
         """Update the queries.
 
         Args:
             queries: ``(B, Q, C)``.
             query_embed: Learned position of each query, ``(Q, C)``.
-            memory: Tokens of one level, ``(B, S, C)``.
-            positions: Their positional encoding, ``(1, S, C)``.
-            may_attend: True where a query may attend, ``(B, Q, S)`` bool.
+            memory: One level.
+            may_attend: True where a query may attend, ``(B, Q, T * h * w)`` bool.
 
         Returns:
             ``(B, Q, C)``.
         """
-        attended = self.cross_attention(queries + query_embed, memory + positions, memory, may_attend[:, None])
+        attended = self.cross_attention.to_memory(queries + query_embed, memory, may_attend[:, None])
         queries = self.cross_attention_norm(queries + attended)
         placed = queries + query_embed
         queries = self.self_attention_norm(queries + self.self_attention(placed, placed, queries))
@@ -200,14 +226,28 @@ class Attention(nn.Module):
         ``may_attend`` is True where attention is allowed, broadcast to ``(B, heads, Q, S)``: the convention of
         ``scaled_dot_product_attention``, the reverse of ``nn.MultiheadAttention``'s.
         """
-        weights = self.in_proj_weight.chunk(3)
-        biases = self.in_proj_bias.chunk(3)
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = (
-            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+            F.linear(x, weight, bias) for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
+        return self._attend(query, key, value, may_attend)
+
+    def to_memory(self, query: Tensor, memory: LevelMemory, may_attend: Tensor) -> Tensor:
+        """Attend from ``query (B, Q, C)`` to the tokens of all frames of a level; ``may_attend`` as in `forward`."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        keys = memory.keys(weights[1], biases[1]).flatten(1, 2)
+        values = memory.values(weights[2], biases[2]).flatten(1, 2)
+        return self._attend(F.linear(query, weights[0], biases[0]), keys, values, may_attend)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, may_attend: Tensor | None) -> Tensor:
+        query, key, value = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=may_attend)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    """``x + y``, in the memory of ``x`` where no gradient needs it."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
 @torch.no_grad()
