@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.visualization import ContactSheet, track_color
 from video_mask2former.visualization.contact_sheet import GROOVE, ROW_HEIGHT, WIDTH
 
@@ -71,6 +72,20 @@ def test_rows_are_in_order_of_appearance(instances_maker):
     tops = [rows_with(sheet[300:], track_color(track_id))[0] for track_id in (9, 2, 5)]
     assert tops == sorted(tops)
     assert tops[1] - tops[0] == pytest.approx(ROW_HEIGHT, abs=8)
+
+
+def test_only_the_tracks_of_the_final_result_are_shown(instances_maker):
+    sheet = collect(instances_maker, {1: range(40), 2: range(5, 20)}, class_names=["dog", "cat"])
+    before = sheet.render()
+    assert rows_with(before[300:], track_color(2)).size
+    sheet.settle(VideoInstances((Track(1, 1, 0.25, {}),), 40, SIZE))
+    after = sheet.render()
+    assert before.shape[0] - after.shape[0] == ROW_HEIGHT
+    assert not rows_with(after[300:], track_color(2)).size
+    assert timeline_of(after, 1).mean() > 0.97
+    # its row says "cat 0.25" now, as the result does
+    sheet.settle(VideoInstances((Track(1, 0, 0.9, {}),), 40, SIZE))
+    assert not np.array_equal(sheet.render()[300:, :270], after[300:, :270])
 
 
 def test_skipped_frames_are_no_gaps(instances_maker):

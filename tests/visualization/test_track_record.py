@@ -31,6 +31,15 @@ def test_samples_are_few_and_spread(count, length, asked):
     assert num_made <= 2 * count * (2 + np.log2(max(1, length / count)))
 
 
+@given(st.integers(1, 10), st.integers(1, 500))
+def test_no_more_samples_than_needed_where_the_length_is_known(count, length):
+    sample = SpreadSample(count, expected=length)
+    made = [item for item in range(length) if sample.wants_next() and sample.add(item) is None]
+    assert min(count, length) <= len(made) <= 2 * count
+    assert sample.chosen(count)[0] == 0
+    assert len(sample.chosen(count)) == min(count, length)
+
+
 @pytest.fixture
 def square():
     mask = np.zeros((1, 20, 20), bool)

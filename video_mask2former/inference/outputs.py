@@ -107,7 +107,10 @@ class FrameOutputs:
         self._sheet: ContactSheet | None = None
         if choice.contact_sheet:
             self._sheet = ContactSheet(
-                title=Path(reader.name).name, class_names=class_names, frame_rate=reader.frame_rate
+                title=Path(reader.name).name,
+                class_names=class_names,
+                frame_rate=reader.frame_rate,
+                num_frames=reader.num_frames,
             )
         self._times = _uneven_times(reader)
         self._reader = reader
@@ -135,6 +138,11 @@ class FrameOutputs:
             self._sheet.add(image, instances)
         if self._lines is not None:
             self._lines.write(instances, self._reader.time_seconds(instances.frame_index))
+
+    def settle(self, result: VideoInstances) -> None:
+        """Bring the contact sheet in line with the final tracks."""
+        if self._sheet is not None:
+            self._sheet.settle(result)
 
     def __enter__(self) -> FrameOutputs:
         return self

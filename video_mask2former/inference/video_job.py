@@ -87,7 +87,9 @@ class VideoJob:
                     outputs.add(image, instances)
                 if progress is not None:
                     progress(count)
-        return predictor.finish(recorder, reader)
+            result = predictor.finish(recorder, reader)
+            outputs.settle(result)
+        return result
 
     def _run_clip(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         draws = self._choice.needs_pixels or self._choice.frames

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
-from video_mask2former.structures import FrameInstances
+from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.visualization.colors import Color, text_color_on, track_color
 from video_mask2former.visualization.mask_annotator import MaskAnnotator
 from video_mask2former.visualization.text import TextRenderer
@@ -43,6 +43,7 @@ class ContactSheet:
         title: Headline, such as the name of the video.
         class_names: Name of each class index; the index itself is shown where there is none.
         frame_rate: Frames per second, for times in seconds; frame numbers are shown if None.
+        num_frames: How many frames will come, if known, which saves work.
         max_tracks: Tracks that get a row: those that are longest, surest and largest.
         font: A TrueType or OpenType file, for names in alphabets that Pillow's own font lacks.
     """
@@ -53,6 +54,7 @@ class ContactSheet:
         title: str = "",
         class_names: Sequence[str] = (),
         frame_rate: Fraction | None = None,
+        num_frames: int | None = None,
         max_tracks: int = 20,
         font: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -65,7 +67,7 @@ class ContactSheet:
         self._font = font
         self._text = TextRenderer(font)
         self._records: dict[int, TrackRecord] = {}
-        self._strip: SpreadSample[tuple[int, np.ndarray]] = SpreadSample(STRIP_FRAMES)
+        self._strip: SpreadSample[tuple[int, np.ndarray]] = SpreadSample(STRIP_FRAMES, num_frames)
         self._num_read = 0
         self._size = (0, 0)
         self._first_frame = 0
@@ -93,6 +95,16 @@ class ContactSheet:
         self._num_read += 1
         if self._num_read % 32 == 0:
             self._drop_unlikely_thumbnails()
+
+    def settle(self, result: VideoInstances) -> None:
+        """Show the tracks of the final result only, with their final labels and scores.
+
+        While frames go by, a track may be shown that later frames prove wrong.
+        """
+        final = {track.track_id: (track.label, track.score) for track in result.tracks}
+        self._records = {track_id: record for track_id, record in self._records.items() if track_id in final}
+        for track_id, record in self._records.items():
+            record.final = final[track_id]
 
     def render(self) -> np.ndarray:
         """Draw the sheet, uint8 RGB.

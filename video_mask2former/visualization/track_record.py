@@ -20,11 +20,12 @@ class SpreadSample(Generic[Item]):
 
     Args:
         count: How many items will be asked for; at most twice as many are held.
+        expected: Length of the sequence where it is known, so that no more are made than are needed.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, expected: int | None = None) -> None:
         self._count = count
-        self._stride = 1
+        self._stride = max(1, (expected or 1) // count)
         self._num_seen = 0
         self._items: list[Item] = []
 
@@ -67,12 +68,14 @@ class TrackRecord:
         thumbnails: Frame index and picture at a few moments.
         runs: First and last frame index of each stretch of frames it was there without a gap.
         num_frames: Frames it was on.
+        final: Label and score of the whole track, once they are known; from its frames until then.
     """
 
     track_id: int
     thumbnails: SpreadSample[tuple[int, np.ndarray]]
     runs: list[list[int]] = field(default_factory=list)
     num_frames: int = 0
+    final: tuple[int, float] | None = None
     _last_position: int = -2
     _label_weights: dict[int, float] = field(default_factory=dict)
     _score_sum: float = 0.0
@@ -81,11 +84,15 @@ class TrackRecord:
     @property
     def label(self) -> int:
         """The class with the largest sum of scores."""
+        if self.final is not None:
+            return self.final[0]
         return max(self._label_weights, key=lambda label: self._label_weights[label])
 
     @property
     def score(self) -> float:
         """Mean score of its frames."""
+        if self.final is not None:
+            return self.final[1]
         return self._score_sum / self.num_frames
 
     @property
@@ -114,11 +121,16 @@ def make_thumbnail(frame: np.ndarray, rle: Rle, color: tuple[int, int, int], siz
     left, top = round(x + (width - crop_width) / 2), round(y + (height - crop_height) / 2)
     right, bottom = round(left + crop_width), round(top + crop_height)
     inside = slice(max(0, top), min(frame.shape[0], bottom)), slice(max(0, left), min(frame.shape[1], right))
-    crop = cv2.addWeighted(frame[inside], 0.55, frame[inside], 0.0, 40.0)
-    mask = decode_box(rle, (inside[1].start, inside[0].start, crop.shape[1], crop.shape[0]))
-    np.copyto(crop, frame[inside], where=mask[..., None])
-    lines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(crop, lines, -1, color, max(1, round(1.5 * crop_height / size[0])), cv2.LINE_AA)
-    padding = (inside[0].start - top, bottom - inside[0].stop, inside[1].start - left, right - inside[1].stop)
-    crop = cv2.copyMakeBorder(crop, *padding, cv2.BORDER_CONSTANT, value=(225, 225, 225))
+    part = (inside[1].start, inside[0].start, inside[1].stop - inside[1].start, inside[0].stop - inside[0].start)
+    # of large objects, pixels are skipped until what is left is some three times as large as the thumbnail
+    step = max(1, int(crop_height / (3 * size[0])))
+    mask = np.ascontiguousarray(decode_box(rle, part)[::step, ::step]).view(np.uint8)
+    pixels = np.ascontiguousarray(frame[inside][::step, ::step])
+    crop = cv2.addWeighted(pixels, 0.55, pixels, 0.0, 40.0)
+    crop = cv2.copyTo(pixels, mask, crop)
+    lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(crop, lines, -1, color, max(1, round(1.5 * crop_height / (step * size[0]))), cv2.LINE_AA)
+    edges = (inside[0].start - top, bottom - inside[0].stop, inside[1].start - left, right - inside[1].stop)
+    above, below, before, after = (round(edge / step) for edge in edges)
+    crop = cv2.copyMakeBorder(crop, above, below, before, after, cv2.BORDER_CONSTANT, value=(225, 225, 225))
     return cv2.resize(crop, (size[1], size[0]), interpolation=cv2.INTER_AREA)
