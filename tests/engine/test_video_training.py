@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toy_training import ToyBatch
@@ -91,20 +93,24 @@ def test_clips_without_instances_train(tmp_path, tiny_model, clip_maker) -> None
     assert all(parameter.grad is not None for parameter in trainer.model.parameters()), "DDP waits for every gradient"
 
 
-def test_parts_of_a_batch_share_its_normaliser(tmp_path, tiny_model, clip_maker) -> None:
-    """The class loss draws no points, so its gradient is that of the whole batch to rounding."""
-    clips = [batch_of(clip_maker, count) for count in (1, 4, 0, 2)]
-    whole = ToyBatch([b.frames[0] for b in clips], [b.targets[0] for b in clips])
-    gradients = []
-    for parts in ([whole], clips):
+def test_parts_of_a_batch_add_up_to_it(tmp_path, tiny_model, clip_maker) -> None:
+    """All losses and all gradients: the points of a clip follow from its own seed, whatever part it is in."""
+    frames, targets = zip(*(clip_maker(count) for count in (1, 4, 0, 2)), strict=True)
+    targets = [replace(target, point_seed=7 + index) for index, target in enumerate(targets)]
+    whole = [ToyBatch(list(frames), targets)]
+    clips = [ToyBatch([clip], [target]) for clip, target in zip(frames, targets, strict=True)]
+    losses, gradients = [], []
+    for parts in (whole, clips):
         torch.manual_seed(5)
         trainer = make_video_trainer(tmp_path, tiny_model(), parts)
-        trainer.criterion = SetCriterion(3, HungarianMatcher(1, 0, 0), mask_weight=0.0, dice_weight=0.0, num_points=16)
-        trainer._backward(parts)
-        gradients.append({n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None})
+        losses.append(trainer._backward(parts))
+        gradients.append({name: parameter.grad for name, parameter in trainer.model.named_parameters()})
+    assert len(losses[0]) == 3 * 4
+    for name, loss in losses[0].items():
+        torch.testing.assert_close(losses[1][name], loss, rtol=2e-6, atol=0, msg=name)
+    largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6, msg=name)
-    assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-3
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6 * largest, msg=name)
 
 
 def test_mixed_precision_trains_the_real_model(tmp_path, tiny_model, clip_maker) -> None:

@@ -140,7 +140,7 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
         evaluate=validation,
         metadata={"config": to_mapping(config), "class_names": list(model.class_names)},
     )
-    # Initial weights are the same on every rank; points and dropped paths are each rank's own.
+    # Initial weights are the same on every rank; dropped paths are each rank's own.
     torch.manual_seed(options.seed + 1 + distributed.rank())
     return trainer
 
