@@ -115,6 +115,18 @@ def test_every_output_says_the_same(tmp_path, model_arguments, mode) -> None:
     assert read_mots(folder / "mots.txt").num_frames <= 7
 
 
+def test_nothing_needs_decord(tmp_path, model_arguments, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "decord", None)  # as if it were not installed
+    video = write_video(tmp_path / "a.mp4")
+    for backend in ("pyav", "decord"):
+        output = tmp_path / backend
+        assert predict(video, "--output", output, "--video-backend", backend, *model_arguments) == 0
+        assert open_video(output / "a" / "overlay.mp4").num_frames == 7
+    assert "decord is not installed; PyAV reads" in capsys.readouterr().err
+    first, second = (read_tracks(tmp_path / backend / "a" / "tracks.json") for backend in ("pyav", "decord"))
+    assert first == second
+
+
 def test_the_first_runs_files_are_those_promised(tmp_path, model_arguments) -> None:
     video = write_video(tmp_path / "in.mp4")
     assert predict(video, "--output", tmp_path / "out", *model_arguments) == 0

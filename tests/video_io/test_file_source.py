@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -156,21 +157,33 @@ def test_memory_does_not_grow(tmp_path, video_maker, numbered_frames):
 
 
 @needs_decord
-def test_decord_says_what_it_cannot_do(plain_video, monkeypatch, frame_number):
+@pytest.mark.parametrize(("start", "every"), [(0, 1), (2, 3)])
+def test_pyav_goes_on_where_decord_fails(plain_video, monkeypatch, frame_number, caplog, start, every):
     import decord
 
     def failing(self):
         raise decord.DECORDError("made to fail\nat great length")
 
-    reader = open_video(plain_video, backend="decord")
+    reader = open_video(plain_video, backend="decord", start=start, every=every)
     frames = iter(reader)
-    assert frame_number(next(frames)) == 0
+    numbers = [frame_number(next(frames)), frame_number(next(frames))]
     monkeypatch.setattr(decord.VideoReader, "next", failing)
-    with pytest.raises(ValueError, match=r"decord failed on frame 1: made to fail\. Read it with backend='pyav'"):
-        next(frames)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"decord is not installed\. Read it with backend='pyav'"):
-        list(open_video(plain_video, backend="decord"))
+    numbers += [frame_number(frame) for frame in frames]
+    assert numbers == list(range(start, reader.source_num_frames, every))
+    failed, resumed = start + every + 1, start + 2 * every
+    assert f"decord failed on frame {failed}: made to fail; PyAV reads it from frame {resumed} on" in caplog.text
+    assert reader.damage is None
+
+
+def test_pyav_reads_where_decord_is_not_installed(plain_video, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "decord", None)  # as if it were not there
+    frames = list(open_video(plain_video, backend="decord"))
+    assert "decord is not installed; PyAV reads it from frame 0 on" in caplog.text
+    caplog.clear()
+    expected = list(open_video(plain_video))
+    assert not caplog.records
+    assert len(frames) == len(expected)
+    assert all(np.array_equal(first, second) for first, second in zip(frames, expected, strict=True))
 
 
 def test_backend_names_are_checked(plain_video):

@@ -27,6 +27,7 @@ def build_settings(config: InferenceConfig) -> InferenceSettings:
         feature_dtype=config.feature_dtype,
         feature_device=config.feature_device,
         compile_model=config.compile,
+        video_backend=config.video_backend,
     )
 
 

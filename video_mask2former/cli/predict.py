@@ -38,7 +38,10 @@ _FOR_PEOPLE = (
     "inference.keep_empty=false",
 )
 # Option of the command line to that of the inference section
-_SETTINGS = ("mode", "window", "overlap", "tracker", "score_threshold", "top_k", "dtype", "chunk_size", "short_side")
+_SETTINGS = (
+    *("mode", "window", "overlap", "tracker", "score_threshold", "top_k"),
+    *("dtype", "chunk_size", "short_side", "video_backend"),
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -133,6 +136,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--classes", metavar="A,B", help="names or indices of the classes to report (default: all)")
     group.add_argument("--chunk-size", type=int, metavar="N", help="frames that the backbone sees at once")
     group.add_argument("--short-side", type=int, metavar="N", help="short side of the frames as the model sees them")
+    group.add_argument("--video-backend", choices=("pyav", "decord"), help="decoder of video files (default: pyav)")
     group.add_argument("--resolve-overlaps", action="store_true", help="give each pixel to one object at most")
 
 

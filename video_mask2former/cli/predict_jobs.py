@@ -22,6 +22,8 @@ from video_mask2former.inference.video_job import VideoJob
 MARKER = "done.json"
 # What a video or its files can fail with; anything else is an error of ours and stops the run
 EXPECTED_ERRORS = (OSError, ValueError, KeyError, MemoryError, RuntimeError, ImportError)
+# Settings that change how a result is reached, not what it is
+SAME_RESULT = ("chunk_size", "video_backend")
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class PredictTask:
 
     def request(self, entry: PredictInput) -> dict[str, Any]:
         """What was asked for, in JSON's types; a video is done if its marker says that the same was."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in ("chunk_size",)}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in SAME_RESULT}
         request = {
             "input": file_identity(entry.source),
             "model": self.model,
@@ -110,7 +112,13 @@ def run_task(task: PredictTask, inputs: list[PredictInput], predictor: VideoPred
 
 def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredictor, title: str) -> None:
     folder = task.folder(entry)
-    job = VideoJob(entry.source, folder, task.choice, start=task.start, end=task.end, every=task.every)
+    job = VideoJob(
+        *(entry.source, folder, task.choice),
+        start=task.start,
+        end=task.end,
+        every=task.every,
+        backend=task.settings.video_backend,
+    )
     with job.open() as reader:
         (folder / MARKER).unlink(missing_ok=True)
         before = dict(predictor.clock.seconds)

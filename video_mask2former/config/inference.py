@@ -50,6 +50,9 @@ class InferenceConfig(Section):
         None, "Type that the features of a clip are kept in until they are decoded; null is as they come."
     )
     feature_device: str | None = option(None, "Where they are kept, such as cpu; null is the model's device.")
+    video_backend: Literal["pyav", "decord"] = option(
+        "pyav", "Decoder of video files; PyAV steps in where decord is missing or fails."
+    )
     compile: bool = option(False, "Compile the part of the model that sees one frame at a time.")
 
     def __post_init__(self) -> None:

@@ -151,7 +151,8 @@ def stream_video(
     )
     predictor = VideoPredictor(model, chosen)
     video = as_video(source)
+    backend = chosen.video_backend
     if state is None:
-        return predictor.stream(read_frames(open_video(video, start=start, end=end, every=every)))
+        return predictor.stream(read_frames(open_video(video, start=start, end=end, every=every, backend=backend)))
     first = state["last_read"] + every if state["last_read"] >= 0 else start or 0
-    return predictor.stream(frames_from(video, first, end=end, every=every), state=state)
+    return predictor.stream(frames_from(video, first, end=end, every=every, backend=backend), state=state)

@@ -17,6 +17,7 @@ from video_mask2former.inference.recorder import TrackRecorder
 from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
+from video_mask2former.video_io.file_source import Backend
 
 Progress = Callable[[int], None]
 
@@ -61,7 +62,8 @@ class VideoPredictor:
         Returns:
             Frame indices are those of the source, whatever part of it was processed.
         """
-        with open_video(as_video(source), start=start, end=end, every=every) as reader:
+        backend = self.settings.video_backend
+        with open_video(as_video(source), start=start, end=end, every=every, backend=backend) as reader:
             return self.predict_reader(reader, progress)
 
     def predict_reader(self, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
@@ -144,7 +146,9 @@ def read_frames(reader: VideoReader, offset: int = 0) -> Iterator[IndexedFrame]:
             yield offset + reader.frame_index(position), image
 
 
-def frames_from(source: VideoSource, first: int, *, end: int | None = None, every: int = 1) -> Iterator[IndexedFrame]:
+def frames_from(
+    source: VideoSource, first: int, *, end: int | None = None, every: int = 1, backend: Backend = "pyav"
+) -> Iterator[IndexedFrame]:
     """The frames of a source from index ``first`` on, none where it has no more.
 
     Files, folders and arrays are opened at that frame. Cameras and iterators stand there already: the next frame they
@@ -163,4 +167,4 @@ def frames_from(source: VideoSource, first: int, *, end: int | None = None, ever
         num_frames = reader.source_num_frames
     if num_frames is not None and first >= num_frames:
         return iter(())
-    return read_frames(open_video(source, start=first, end=end, every=every))
+    return read_frames(open_video(source, start=first, end=end, every=every, backend=backend))

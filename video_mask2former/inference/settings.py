@@ -16,6 +16,7 @@ from video_mask2former.tracking import (
     Tracker,
     TrackRules,
 )
+from video_mask2former.video_io.file_source import Backend
 
 Mode = Literal["clip", "online"]
 TrackerName = Literal["query", "overlap", "propagate", "minvis"]
@@ -27,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "remainder": get_args(Remainder),
     "dtype": get_args(Precision),
     "feature_dtype": get_args(Precision),
+    "video_backend": get_args(Backend),
 }
 
 
@@ -57,6 +59,8 @@ class InferenceSettings:
         feature_dtype: What the features of a clip are kept in until the decoder needs them, None for as they come.
         feature_device: Where they are kept, None for the model's device.
         compile_model: Compile the per-frame part of the model; pays off on long videos.
+        video_backend: Decoder of video files, ``pyav`` or ``decord``; see
+            :class:`~video_mask2former.video_io.file_source.FileSource`.
     """
 
     mode: Mode = "online"
@@ -77,6 +81,7 @@ class InferenceSettings:
     feature_dtype: Precision | None = None
     feature_device: str | None = None
     compile_model: bool = False
+    video_backend: Backend = "pyav"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -9,6 +9,7 @@ from video_mask2former.inference.outputs import FrameOutputs, OutputChoice, remo
 from video_mask2former.inference.predictor import Progress, VideoPredictor, read_frames
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
+from video_mask2former.video_io.file_source import Backend
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES
 
 
@@ -26,6 +27,7 @@ class VideoJob:
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
+        backend: Decoder of video files.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class VideoJob:
         start: int | None = None,
         end: int | None = None,
         every: int = 1,
+        backend: Backend = "pyav",
     ) -> None:
         self._source: VideoSource = source
         self._folder = folder
         self._choice = choice
         self._selection = (start, end, every)
+        self._backend: Backend = backend
         path = None if isinstance(source, int) else Path(source)
         self.is_image = path is not None and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
@@ -53,7 +57,7 @@ class VideoJob:
             ValueError: If it cannot be read, or no frame of it is chosen.
         """
         start, end, every = self._selection
-        return open_video(self._source, start=start, end=end, every=every)
+        return open_video(self._source, start=start, end=end, every=every, backend=self._backend)
 
     def run(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
         """Predict and write.

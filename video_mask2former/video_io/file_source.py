@@ -24,7 +24,8 @@ class FileSource:
     Args:
         path: The video file.
         backend: ``pyav`` reads every file as far as it goes, in constant memory. ``decord`` gives the same pixels of an
-            intact file, but see :class:`~video_mask2former.video_io.decord_decoder.DecordDecoder`.
+            intact file, but see :class:`~video_mask2former.video_io.decord_decoder.DecordDecoder`; where it is not
+            installed or fails, PyAV reads on, and the log says so.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -49,24 +50,23 @@ class FileSource:
         """Yield every ``step``-th frame from ``start`` up to ``stop``, uint8 RGB ``(H, W, 3)``."""
         wanted = range(start, self._info.num_frames if stop is None else stop, step)
         logger.debug("%s is decoded by %s", self._path, self._backend)
-        if self._backend == "decord":
-            yield from self._read_with_decord(wanted)
-            return
         num_read = 0
+        if self._backend == "decord":
+            try:
+                for frame in DecordDecoder(self._path, self._info).read(wanted):
+                    num_read += 1
+                    yield frame
+                return
+            except DecordError as error:
+                logger.warning("%s: %s; PyAV reads it from frame %d on", self._path, error, start + num_read * step)
         decoder = PyavDecoder(self._path, self._info)
-        for frame in decoder.read(wanted):
+        for frame in decoder.read(wanted[num_read:]):
             num_read += 1
             yield frame
         self._report(num_read, len(wanted), decoder.num_replaced)
 
     def close(self) -> None:
         """Nothing stays open between reads."""
-
-    def _read_with_decord(self, wanted: range) -> Iterator[np.ndarray]:
-        try:
-            yield from DecordDecoder(self._path, self._info).read(wanted)
-        except DecordError as error:
-            raise ValueError(f"{self._path}: {error}. Read it with backend='pyav'.") from error
 
     def _report(self, num_read: int, num_wanted: int, num_replaced: int) -> None:
         """Say what could not be decoded, beyond what was known when the file was opened."""
