@@ -3,6 +3,7 @@
 #   make test    all tests
 #   make lint    linters and the type checker
 #   make bench   measurements against physical limits (docs/benchmarks.md)
+# Tests run in two processes of one thread each.
 # A CPU-only torch is a small download: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
@@ -31,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile tests
 
 test-cuda: $(STAMP)
 	REQUIRE_CUDA=1 $(BIN)/python -m pytest --quiet -m cuda tests
