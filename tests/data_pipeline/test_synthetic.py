@@ -160,6 +160,8 @@ def test_photographs_as_backdrops(folder, tmp_path) -> None:
 def test_impossible_styles() -> None:
     with pytest.raises(ValueError, match="fewest <= most"):
         SceneStyle(num_objects=(3, 2))
+    with pytest.raises(ValueError, match="smallest <= largest, above 0"):
+        SceneStyle(object_sides=(0.0, 0.5))
     with pytest.raises(ValueError, match="does not fit"):
         PanningCamera(np.zeros((5, 5)), (6, 5), np.random.default_rng(0))
 

@@ -43,6 +43,8 @@ class SceneStyle:
             raise ValueError("give photos or an annotated source, not both: a source has backdrops of its own.")
         if not 0 <= self.num_objects[0] <= self.num_objects[1]:
             raise ValueError(f"num_objects must be fewest <= most, at least 0, got {self.num_objects}.")
+        if not 0 < self.object_sides[0] <= self.object_sides[1]:
+            raise ValueError(f"object_sides must be smallest <= largest, above 0, got {self.object_sides}.")
 
     @property
     def categories(self) -> dict[int, str]:
