@@ -93,9 +93,10 @@ def test_clips_without_instances_train(tmp_path, tiny_model, clip_maker) -> None
     assert all(parameter.grad is not None for parameter in trainer.model.parameters()), "DDP waits for every gradient"
 
 
-def test_parts_of_a_batch_add_up_to_it(tmp_path, tiny_model, clip_maker) -> None:
+@pytest.mark.parametrize("counts", [(1, 4, 0, 2), (0, 0, 1, 0)])
+def test_parts_of_a_batch_add_up_to_it(tmp_path, tiny_model, clip_maker, counts: tuple[int, ...]) -> None:
     """All losses and all gradients: the points of a clip follow from its own seed, whatever part it is in."""
-    frames, targets = zip(*(clip_maker(count) for count in (1, 4, 0, 2)), strict=True)
+    frames, targets = zip(*(clip_maker(count) for count in counts), strict=True)
     targets = [replace(target, point_seed=7 + index) for index, target in enumerate(targets)]
     whole = [ToyBatch(list(frames), targets)]
     clips = [ToyBatch([clip], [target]) for clip, target in zip(frames, targets, strict=True)]
