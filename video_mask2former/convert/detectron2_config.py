@@ -173,7 +173,7 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         return options | {"inference.mode": "clip", "inference.top_k": 10}
     options |= {"inference.mode": "online", "inference.window": 1}
     if architecture == "VideoMaskFormer_frame":
-        return options | {"inference.tracker": "query", "inference.top_k": 10}
+        return options | {"inference.tracker": "minvis", "inference.top_k": 10}
     # A single image is a clip of one frame.
     options["inference.top_k"] = flat["TEST.DETECTIONS_PER_IMAGE"]
     return options | {"data.num_frames": 1, "data.frame_range": 0}
