@@ -29,6 +29,7 @@ def test_every_option_reaches_the_settings() -> None:
         "dtype": "bfloat16",
         "feature_dtype": "float16",
         "feature_device": "cpu",
+        "video_backend": "decord",
         "compile": True,
     }
     assert values.keys() == {field.name for field in fields(InferenceConfig)} - OF_IMAGE_TASKS

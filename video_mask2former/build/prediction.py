@@ -29,8 +29,8 @@ from video_mask2former.structures import ClipOutput
 logger = logging.getLogger(__name__)
 
 _DESCRIPTION = "made_by.json"
-# settings that change memory and speed, not results
-_NEUTRAL_SETTINGS = ("chunk_size", "feature_device")
+# settings that change memory and speed, not results; datasets are images, which no video decoder reads
+_NEUTRAL_SETTINGS = ("chunk_size", "feature_device", "video_backend")
 
 
 class PredictionFolder:
