@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,10 @@ from video_mask2former.models import (
     VideoMask2Former,
 )
 from video_mask2former.structures import ClipTarget
+
+# A busy machine is no failure: examples have no time limit.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 GOLDEN_FOLDER = Path(__file__).parent / "data" / "golden"
 

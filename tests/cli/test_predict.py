@@ -278,7 +278,12 @@ def test_an_interrupt_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_p
     first, second = write_video(tmp_path / "a.mp4", 3), write_video(tmp_path / "b.mp4", 120)
     command = [sys.executable, "-m", "video_mask2former", "predict", str(first), str(second), "--output"]
     command += [str(tmp_path / "out"), *model_arguments, "--frames"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=listen_to_ctrl_c,
+    )
     partial = tmp_path / "out" / "b" / "frames.jsonl.partial"
     deadline = time.monotonic() + 60
     while not (partial.is_file() and partial.stat().st_size > 2000):
@@ -292,6 +297,11 @@ def test_an_interrupt_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_p
     assert predict(first, second, "--output", tmp_path / "out", *model_arguments, "--frames") == 0
     assert (tmp_path / "out" / "a" / "tracks.json").stat().st_mtime_ns == before
     assert len(list(JsonLinesReader(tmp_path / "out" / "b" / "frames.jsonl"))) == 120
+
+
+def listen_to_ctrl_c() -> None:
+    """Shells let what they start in the background ignore Ctrl-C, and so would everything started from there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ranks_share_the_inputs(tmp_path, model_arguments, monkeypatch) -> None:
