@@ -1,7 +1,6 @@
 """Backbones, pixel decoder, transformer decoder and the model they make."""
 
 from video_mask2former.models.backbones import (
-    BACKBONES,
     Backbone,
     EfficientNetLite0,
     FeatureInfo,
@@ -14,7 +13,6 @@ from video_mask2former.models.transformer_decoder import MaskedAttentionDecoder
 from video_mask2former.models.video_mask2former import VideoMask2Former
 
 __all__ = [
-    "BACKBONES",
     "Backbone",
     "EfficientNetLite0",
     "FeatureInfo",

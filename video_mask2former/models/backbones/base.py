@@ -26,7 +26,7 @@ class FeatureInfo:
 class Backbone(nn.Module, ABC):
     """Frames to features at strides 4, 8, 16 and 32.
 
-    To add a backbone: subclass, fill ``feature_info`` and ``forward``, and name it in ``BACKBONES``.
+    A backbone of your own needs ``feature_info`` and ``forward``; hand it to :class:`VideoMask2Former`.
 
     Attributes:
         feature_info: Channels and stride of each level, ``res2`` to ``res5``.
