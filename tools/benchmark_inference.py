@@ -1,6 +1,6 @@
 """Measure inference: memory of whole-video mode, memory of online mode by length, and where the time goes.
 
-Every peak is taken in a fresh process. Run alone: ``--help``.
+Every peak of memory is that of a fresh process. Run alone: ``--help``.
 """
 
 from __future__ import annotations
@@ -11,48 +11,69 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from known_objects import KnownObjects, moving_blobs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 R50 = str(CONFIGS / "ytvis_2019" / "r50.yaml")
 LITE = str(CONFIGS / "ytvis_2019" / "efficientnet_lite0.yaml")
+# Every tensor of the dense form has one row a frame, so that its peak is a straight line through any two lengths
+DENSE_LENGTHS = (6, 12)
 
 
-def measure_clip_memory(num_frames: int = 36, size: tuple[int, int] = (360, 640)) -> dict[str, float]:
+def measure_clip_memory(
+    num_frames: int = 36, size: tuple[int, int] = (360, 640), *, extrapolate: bool = True
+) -> dict[str, float]:
     """Peak resident memory in MiB of a whole R50 video in clip mode, in our form and in the published dense one.
 
     The dense form runs all frames at once, keeps the mask logits of all queries of every layer, and upsamples those of
-    all queries before it selects the top 10.
+    all queries to the padded frames before it selects the top 10, as published code does.
+
+    Args:
+        num_frames: Length of the video.
+        size: Height and width of its frames.
+        extrapolate: Measure the dense form at 6 and 12 frames and continue the line, instead of at full length, which
+            takes 10 GB and minutes. The two agree within a few percent.
     """
-    arguments = ["--num-frames", str(num_frames), "--size", str(size[0]), str(size[1])]
-    figures = {form: _in_process("clip", "--form", form, *arguments) for form in ("ours", "dense")}
-    return {
-        "num_frames": num_frames,
-        "ours_mib": figures["ours"]["peak_mib"],
-        "dense_mib": figures["dense"]["peak_mib"],
-        "ratio": figures["ours"]["peak_mib"] / figures["dense"]["peak_mib"],
+    ours = _in_process("clip", "--form", "ours", "--num-frames", num_frames, "--size", *size)["peak_mib"]
+    lengths = DENSE_LENGTHS if extrapolate else (num_frames,)
+    dense = {
+        length: _in_process("clip", "--form", "dense", "--num-frames", length, "--size", *size)["peak_mib"]
+        for length in lengths
     }
+    figures: dict[str, float] = {"num_frames": num_frames, "ours_mib": ours}
+    if extrapolate:
+        (short, low), (long, high) = dense.items()
+        figures |= {f"dense_{length}_frames_mib": peak for length, peak in dense.items()}
+        figures["dense_mib_extrapolated"] = total = high + (high - low) / (long - short) * (num_frames - long)
+    else:
+        figures["dense_mib"] = total = dense[num_frames]
+    return figures | {"ratio": ours / total}
 
 
 def measure_online_memory(
     lengths: tuple[int, ...] = (300, 3000), size: tuple[int, int] = (360, 640), short_side: int = 96
 ) -> dict[str, float]:
-    """Peak resident memory in MiB of online mode on videos of several lengths, with everything tracked and recorded.
+    """Peak resident memory in MiB of online mode by length of the video, from file to all files, six objects a frame.
 
-    The model sees small frames, so that thousands of them take a minute; masks and results have the full size.
+    The model is small and sees small frames, so that thousands of them take a minute or two; objects, masks and files
+    have the full size, and the overlay, the contact sheet and every kind of result are written.
     """
     figures: dict[str, float] = {}
-    for length in lengths:
-        arguments = ["--num-frames", str(length), "--size", str(size[0]), str(size[1]), "--short-side", str(short_side)]
-        figures[f"{length}_frames_mib"] = _in_process("online", *arguments)["peak_mib"]
-    figures["growth_mib"] = max(figures.values()) - min(figures.values())
-    return figures
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = _write_video(Path(folder) / "in.mp4", max(lengths), size)
+        for length in lengths:
+            found = _in_process("online", "--num-frames", length, "--video", path, "--short-side", short_side)
+            peaks.append(found["peak_mib"])
+            figures |= {f"{length}_frames_mib": found["peak_mib"], f"{length}_frames_masks": found["num_masks"]}
+    return figures | {"growth_mib": max(peaks) - min(peaks)}
 
 
 def measure_speed(
@@ -62,9 +83,13 @@ def measure_speed(
     weights: str | None = None,
     mode: str = "online",
     num_frames: int = 40,
+    short_side: int | None = None,
     score_threshold: float = 0.3,
 ) -> dict[str, float]:
-    """Frames per second from file to files (overlay, contact sheet, tracks, results), and the share of each stage."""
+    """Frames per second from file to files (overlay, contact sheet, tracks, results), and the share of each stage.
+
+    Without ``video`` it is a 720p one of six objects, which the model is made to find whatever its weights are.
+    """
     from video_mask2former.hub import load
     from video_mask2former.inference import InferenceSettings, VideoPredictor
     from video_mask2former.inference.outputs import OutputChoice
@@ -72,10 +97,10 @@ def measure_speed(
 
     torch.manual_seed(0)
     model = load(config, weights)
-    settings = InferenceSettings(mode=mode, score_threshold=score_threshold)
+    settings = InferenceSettings(mode=mode, score_threshold=score_threshold, short_side=short_side)
     with tempfile.TemporaryDirectory() as folder:
-        path = video or _synthetic_file(Path(folder) / "in.mp4", num_frames)
-        predictor = VideoPredictor(model, settings)
+        path = video or _write_video(Path(folder) / "in.mp4", num_frames, (720, 1280))
+        predictor = VideoPredictor(model if video else KnownObjects(model), settings)
         job = VideoJob(path, Path(folder) / "out", OutputChoice(), end=num_frames)
         with job.open() as reader:
             result = job.run(predictor, reader)
@@ -94,10 +119,10 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
     torch.manual_seed(0)
     model = load(R50).requires_grad_(False)
     if form == "ours":
-        result = segment_video(model, moving_squares(num_frames, size), settings=InferenceSettings.published())
+        result = segment_video(model, moving_blobs(num_frames, size), settings=InferenceSettings.published())
         return {"peak_mib": _peak_mib(), "num_tracks": len(result)}
     use_published_operations()
-    frames = torch.from_numpy(np.stack(list(moving_squares(num_frames, size)))).permute(0, 3, 1, 2)
+    frames = torch.from_numpy(np.stack(list(moving_blobs(num_frames, size)))).permute(0, 3, 1, 2)
     with torch.no_grad():
         predictions = DenseModel(model)(frames[None])
         padded = tuple(-(-side // 32) * 32 for side in size)
@@ -109,75 +134,77 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
     return {"peak_mib": _peak_mib(), "num_tracks": len(binary)}
 
 
-def run_online(num_frames: int, size: tuple[int, int], short_side: int) -> dict[str, float]:
-    """One online run in this process."""
+def run_online(video: str, num_frames: int, short_side: int) -> dict[str, float]:
+    """One online run in this process, from file to all files."""
     from video_mask2former.hub import load
-    from video_mask2former.inference import InferenceSettings, segment_video
+    from video_mask2former.inference import InferenceSettings, VideoPredictor
+    from video_mask2former.inference.outputs import OutputChoice
+    from video_mask2former.inference.video_job import VideoJob
 
     torch.manual_seed(0)
     overrides = ["model.num_queries=10", "model.hidden_dim=32", "model.pixel_decoder.mask_dim=16"]
     model = load(LITE, None, [*overrides, "model.num_decoder_layers=2", "model.pixel_decoder.num_layers=1"])
-    settings = InferenceSettings(short_side=short_side, score_threshold=0.01, top_k=10)
-    result = segment_video(model, moving_squares(num_frames, size), settings=settings)
+    predictor = VideoPredictor(KnownObjects(model), InferenceSettings(short_side=short_side))
+    with tempfile.TemporaryDirectory() as folder:
+        choice = OutputChoice(frames=True, coco=True, mots=True)
+        job = VideoJob(video, Path(folder), choice, end=num_frames)
+        with job.open() as reader:
+            result = job.run(predictor, reader)
     return {"peak_mib": _peak_mib(), "num_masks": sum(len(track.segmentations) for track in result.tracks)}
 
 
-def moving_squares(num_frames: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Frames ``(H, W, 3)`` made one by one: squares that move over a textured ground."""
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
-    ground = small.repeat(8, axis=0).repeat(8, axis=1)
-    side = size[0] // 5
-    for index in range(num_frames):
-        frame = ground.copy()
-        for square in range(4):
-            top = (37 * square + 2 * index) % (ground.shape[0] - side)
-            left = (111 * square + 3 * index) % (ground.shape[1] - side)
-            frame[top : top + side, left : left + side] = (60 * square, 255 - 60 * square, 40)
-        yield frame
-
-
-def _synthetic_file(path: Path, num_frames: int) -> str:
+def _write_video(path: Path, num_frames: int, size: tuple[int, int]) -> str:
     from video_mask2former.video_io import VideoWriter
 
-    with VideoWriter(path, Fraction(25)) as writer:
-        for frame in moving_squares(num_frames, (720, 1280)):
+    with VideoWriter(path, Fraction(25), preset="ultrafast") as writer:
+        for frame in moving_blobs(num_frames, size):
             writer.write(frame)
     return str(path)
 
 
-def _in_process(*arguments: str) -> dict[str, float]:
-    command = [sys.executable, __file__, *arguments]
+def _in_process(*arguments: object) -> dict[str, float]:
+    command = [sys.executable, __file__, *map(str, arguments)]
     shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures: dict[str, float] = json.loads(shown.splitlines()[-1])
     return figures
 
 
 def _peak_mib() -> float:
+    """Peak resident memory of this process alone: ``ru_maxrss`` begins with that of the process that started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(fields["VmHWM"].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def main() -> None:
-    """Run one measurement and print it as JSON."""
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("clip-memory", "online-memory", "speed", "clip", "online"))
     parser.add_argument("--num-frames", type=int)
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--short-side", type=int, default=96)
+    parser.add_argument("--short-side", type=int, help="of the frames as the model sees them")
     parser.add_argument("--form", choices=("ours", "dense"), default="ours")
+    parser.add_argument("--full-dense", action="store_true", help="clip-memory: run the dense form at full length")
     parser.add_argument("--lengths", type=int, nargs="+", default=(300, 3000))
     parser.add_argument("--video")
     parser.add_argument("--config", default=R50)
     parser.add_argument("--weights")
     parser.add_argument("--mode", choices=("clip", "online"), default="online")
-    parser.add_argument("--score-threshold", type=float, default=0.3, help="lower it for random weights")
-    args = parser.parse_args()
+    parser.add_argument("--score-threshold", type=float, default=0.3)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one measurement and print it as JSON."""
+    args = _parse()
     size = (args.size[0], args.size[1])
+    figures: dict[str, Any]
     if args.what == "clip-memory":
-        figures = measure_clip_memory(args.num_frames or 36, size)
+        figures = measure_clip_memory(args.num_frames or 36, size, extrapolate=not args.full_dense)
     elif args.what == "online-memory":
-        figures = measure_online_memory(tuple(args.lengths), size, args.short_side)
+        figures = measure_online_memory(tuple(args.lengths), size, args.short_side or 96)
     elif args.what == "speed":
         figures = measure_speed(
             args.video,
@@ -185,12 +212,13 @@ def main() -> None:
             weights=args.weights,
             mode=args.mode,
             num_frames=args.num_frames or 40,
+            short_side=args.short_side,
             score_threshold=args.score_threshold,
         )
     elif args.what == "clip":
         figures = run_clip(args.form, args.num_frames or 36, size)
     else:
-        figures = run_online(args.num_frames or 300, size, args.short_side)
+        figures = run_online(args.video, args.num_frames or 300, args.short_side or 96)
     print(json.dumps(figures))
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.rle import Rle, encode_masks
 
-# Logits that may exist at once
-MAX_CHUNK_BYTES = 256 * 2**20
+# Logits, and copies of the features they are made of, that may exist at once
+MAX_CHUNK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def encode_clip_masks(
     # A CPU upsamples mask by mask, so only the small logits of a chunk exist; other devices upsample whole chunks
     one_by_one = mask_logits.features.device.type == "cpu" and mask_logits.features.dtype != torch.float64
     pixels = height * width if one_by_one else geometry.output_size[0] * geometry.output_size[1]
-    chunk = frames_per_chunk or max(1, MAX_CHUNK_BYTES // (4 * pixels * max(1, num_instances)))
+    # the product needs the features of a chunk with channels first, which is a copy
+    num_values = pixels * num_instances + mask_logits.features[0, 0].numel()
+    chunk = frames_per_chunk or max(1, MAX_CHUNK_BYTES // (4 * num_values))
     for start in range(0, num_frames, chunk):
         logits = mask_logits.frames(start, min(start + chunk, num_frames)).dense()[0]
         frames: Iterator[Iterator[np.ndarray | None]]
