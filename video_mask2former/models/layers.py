@@ -47,6 +47,23 @@ def conv_frozen_norm(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Ten
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
+def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear`` over many tokens, ``(N, S, C_in)`` to ``(N, S, C_out)``.
+
+    On the CPU in float32 it is written as a 1x1 convolution over maps of one row: oneDNN, which computes those, is a
+    fifth faster than the BLAS that computes linear layers, and adds the bias on the way. Same numbers to rounding.
+    """
+    if tokens.device.type != "cpu" or not _has_fast_pointwise_convolution(tokens.dtype):
+        return F.linear(tokens, weight, bias)
+    maps = tokens.transpose(1, 2)[:, :, None]  # (N, C, 1, S), channels last in memory
+    return F.conv2d(maps, weight[:, :, None, None], bias)[:, :, 0].transpose(1, 2)
+
+
+def _has_fast_pointwise_convolution(dtype: torch.dtype) -> bool:
+    """With one thread torch computes 1x1 convolutions another way, and so do other dtypes; compilers choose anyway."""
+    return dtype == torch.float32 and not torch.compiler.is_compiling() and torch.get_num_threads() > 1
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias followed by GroupNorm, with ReLU where asked.
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former.models.backbones.base import FeatureInfo
-from video_mask2former.models.layers import ConvNorm, run_layer
+from video_mask2former.models.layers import ConvNorm, run_layer, token_linear
 from video_mask2former.models.position_encoding import sine_position_encoding
 from video_mask2former.ops import ms_deform_attn
 
@@ -148,7 +148,8 @@ class DeformableEncoderLayer(nn.Module):
         return self.attention(tokens + positions, tokens, reference_points, spatial_shapes)
 
     def _feed_forward(self, tokens: Tensor) -> Tensor:
-        return self.linear2(F.relu(self.linear1(tokens)))
+        hidden = F.relu(token_linear(tokens, self.linear1.weight, self.linear1.bias))
+        return token_linear(hidden, self.linear2.weight, self.linear2.bias)
 
 
 class MSDeformAttn(nn.Module):
@@ -202,19 +203,21 @@ class MSDeformAttn(nn.Module):
         Returns:
             ``(N, S, C)``.
         """
-        value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))
+        value = token_linear(tokens, self.value_proj.weight, self.value_proj.bias)
+        value = value.unflatten(-1, (self.num_heads, -1))
         # Locations and weights keep the precision of the reference points: bfloat16 has too few bits for a position.
         precise = reference_points.dtype
         # Offsets are learned in positions of their level; dividing the layer by the size of the level divides them all.
         sizes_xy = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
         scale = (1 / sizes_xy)[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
         layer = self.sampling_offsets
-        offsets = F.linear(query, layer.weight * scale[:, None], layer.bias * scale).to(precise)
+        offsets = token_linear(query, layer.weight * scale[:, None], layer.bias * scale).to(precise)
         offsets = offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2))
         locations = reference_points[:, None, None, None] + offsets
         weights = self.attention_weights(query).to(precise).unflatten(-1, (self.num_heads, -1)).softmax(dim=-1)
         weights = weights.unflatten(-1, (self.num_levels, self.num_points))
-        return self.output_proj(ms_deform_attn(value, spatial_shapes, locations, weights))
+        attended = ms_deform_attn(value, spatial_shapes, locations, weights)
+        return token_linear(attended, self.output_proj.weight, self.output_proj.bias)
 
 
 def level_centres(spatial_shapes: list[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> Tensor:
