@@ -53,15 +53,16 @@ def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     On the CPU in float32 it is written as a 1x1 convolution over maps of one row: oneDNN, which computes those, is a
     fifth faster than the BLAS that computes linear layers, and adds the bias on the way. Same numbers to rounding.
     """
-    if tokens.device.type != "cpu" or not _has_fast_pointwise_convolution(tokens.dtype):
+    if tokens.numel() == 0 or not _has_fast_pointwise_convolution(tokens):
         return F.linear(tokens, weight, bias)
     maps = tokens.transpose(1, 2)[:, :, None]  # (N, C, 1, S), channels last in memory
     return F.conv2d(maps, weight[:, :, None, None], bias)[:, :, 0].transpose(1, 2)
 
 
-def _has_fast_pointwise_convolution(dtype: torch.dtype) -> bool:
+def _has_fast_pointwise_convolution(x: Tensor) -> bool:
     """With one thread torch computes 1x1 convolutions another way, and so do other dtypes; compilers choose anyway."""
-    return dtype == torch.float32 and not torch.compiler.is_compiling() and torch.get_num_threads() > 1
+    is_float32_on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    return is_float32_on_cpu and not torch.compiler.is_compiling() and torch.get_num_threads() > 1
 
 
 class ConvNorm(nn.Module):
