@@ -1,0 +1,89 @@
+"""Few classes out of many: every category of an annotation file becomes one of a handful of groups."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from video_mask2former.data.preparation.dataset_writer import write_json
+
+_PEOPLE = ("person", "cyclist", "motorcyclist", "horse_rider", "board_rider", "paraglider")
+_ANIMALS = [
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "goat",
+    "camel",
+    "rhino",
+]
+_VEHICLES = ["bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "soapbox_cart", "stroller"]
+
+# The classes of the model that ships with the package; every other category is an object
+DEMO_GROUPS: dict[str, str] = {
+    **dict.fromkeys(_PEOPLE, "person"),
+    **dict.fromkeys(_ANIMALS, "animal"),
+    **dict.fromkeys(_VEHICLES, "vehicle"),
+}
+REST = "object"
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read a YAML file of category names and the group of each.
+
+    Raises:
+        ValueError: If the file holds anything else.
+    """
+    groups = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(groups, dict) or not all(isinstance(name, str) for pair in groups.items() for name in pair):
+        raise ValueError(f"{path} must map category names to group names, as in 'dog: animal', got {groups!r}.")
+    return groups
+
+
+def group_classes(document: Mapping[str, Any], groups: Mapping[str, str], rest: str = REST) -> dict[str, Any]:
+    """Regroup a document in COCO or YouTube-VIS format.
+
+    Args:
+        document: The parsed file; it is not changed.
+        groups: Category name to group; a name that no category has is fine, since one table serves several files.
+        rest: Group of all other categories.
+
+    Returns:
+        The document with one category per group, ids from 1: the groups in the order of the table, the rest last.
+    """
+    names = [name for name in dict.fromkeys(groups.values()) if name != rest] + [rest]
+    new_ids = {name: number for number, name in enumerate(names, start=1)}
+    by_id = {category["id"]: new_ids[groups.get(category["name"], rest)] for category in document["categories"]}
+    annotations = [
+        {**annotation, "category_id": by_id[annotation["category_id"]]} for annotation in document["annotations"]
+    ]
+    categories = [{"id": number, "name": name} for name, number in new_ids.items()]
+    return {**document, "categories": categories, "annotations": annotations}
+
+
+def write_grouped(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], groups: Mapping[str, str]
+) -> dict[str, int]:
+    """Write a regrouped copy of an annotation file; returns the annotations of each group."""
+    try:
+        document = json.loads(Path(source).read_bytes())
+        grouped = group_classes(document, groups)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{source} is no annotation file in COCO or YouTube-VIS format: {error!r}.") from error
+    write_json(target, grouped)
+    names = {category["id"]: category["name"] for category in grouped["categories"]}
+    counts = dict.fromkeys(names.values(), 0)
+    for annotation in grouped["annotations"]:
+        counts[names[annotation["category_id"]]] += 1
+    return counts
