@@ -58,4 +58,5 @@ class InferenceConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.overlap and self.overlap >= (self.window or 1):
-            raise ValueError(f"overlap must be less than window, got {self.overlap = } and {self.window = }.")
+            window = "no window" if self.window is None else f"window {self.window}"
+            raise ValueError(f"overlap must be less than window, got overlap {self.overlap} and {window}.")
