@@ -39,7 +39,7 @@ def measure_clip_memory(
         num_frames: Length of the video.
         size: Height and width of its frames.
         extrapolate: Measure the dense form at 6 and 12 frames and continue the line, instead of at full length, which
-            takes 10 GB and minutes. The two agree within a few percent.
+            takes 10 GB and minutes. At 36 frames of 360x640 the line gave 9870 MiB and the measurement 9452.
     """
     ours = _in_process("clip", "--form", "ours", "--num-frames", num_frames, "--size", *size)["peak_mib"]
     lengths = DENSE_LENGTHS if extrapolate else (num_frames,)

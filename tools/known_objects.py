@@ -58,13 +58,13 @@ class KnownObjects(nn.Module):
         maps = features.mask_features[:, :, self._num_channels :]
         found = torch.arange(len(COLOURS))
         is_there = (maps > 0).flatten(3).any(dim=3).any(dim=1)  # (B, number of colours)
-        embeddings = output.class_logits.new_full((*output.class_logits.shape[:2], len(COLOURS)), -1.0)
+        embeddings = maps.new_full((*output.class_logits.shape[:2], len(COLOURS)), -1.0)
         embeddings[:, found] = torch.eye(len(COLOURS), device=maps.device)
-        logits = torch.zeros_like(output.class_logits)
+        logits = torch.zeros_like(output.class_logits, dtype=torch.float32)
         logits[..., -1] = 6.0
         logits[:, found, found % self.num_classes] = torch.where(is_there, 12.0, 0.0)
         # each colour's embedding is its own; those of the other queries are the model's
-        looks = output.query_embeddings.clone()
+        looks = output.query_embeddings.to(torch.float32, copy=True)
         looks[:, found] = 10.0 * torch.eye(len(COLOURS), looks.shape[2], device=looks.device)
         return replace(
             output,
