@@ -75,9 +75,9 @@ def _catalog() -> dict[str, DatasetEntry]:
 
 
 DATASETS: dict[str, DatasetEntry] = _catalog()
-"""The catalog. Some files are made by tools in datasets/ytvis: ``*_local_*``, the two parts of a training set, by
-make_split.py; ``coco2*``, COCO with the classes of a video dataset, by filter_coco.py; the segments of COCO panoptic
-and ADE20K, by convert_segments.py."""
+"""The catalog. Some files are made by tools in datasets/ytvis. make_split.py makes ``*_local_*``, the two parts of a
+training set; filter_coco.py makes ``coco2*``, COCO with the classes of a video dataset; convert_segments.py makes the
+segments of COCO panoptic and ADE20K."""
 
 
 def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetPaths:

@@ -120,8 +120,8 @@ class SetCriterion(nn.Module):
         """Match every prediction with every clip's instances.
 
         Returns:
-            For each prediction (auxiliary ones first, the last one last) and each clip: matched queries and their
-            instances, instances rising.
+            Matched queries and their instances (rising) of each prediction and clip; the auxiliary predictions come
+            first, the last one last.
         """
         predictions = (*output.auxiliary, output)
         by_clip = [self._match_clip(predictions, index, target) for index, target in enumerate(targets)]

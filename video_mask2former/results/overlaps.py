@@ -16,7 +16,7 @@ def resolve_overlaps(masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         scores: ``(N,)``.
 
     Returns:
-        Label map ``(H, W)`` int32: 0 where no mask is, ``n + 1`` where mask ``n`` wins.
+        Label map ``(H, W)`` int32, 0 where no mask is, ``n + 1`` where mask ``n`` wins.
 
     Raises:
         ValueError: If the shapes do not fit each other, or a score is not a number.

@@ -60,7 +60,7 @@ def group_classes(document: Mapping[str, Any], groups: Mapping[str, str], rest: 
         rest: Group of all other categories.
 
     Returns:
-        The document with one category per group, ids from 1: the groups in the order of the table, the rest last.
+        The document with one category per group, ids from 1 in the order of the table, the rest last.
     """
     names = [name for name in dict.fromkeys(groups.values()) if name != rest] + [rest]
     new_ids = {name: number for number, name in enumerate(names, start=1)}
