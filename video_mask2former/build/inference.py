@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from video_mask2former.build.class_path import import_class
 from video_mask2former.config import InferenceConfig
 from video_mask2former.inference import InferenceSettings, SegmentationModel, VideoPredictor
+from video_mask2former.inference.settings import TrackerChoice, TrackerName
+from video_mask2former.tracking import Tracker
 
 
 def build_settings(config: InferenceConfig) -> InferenceSettings:
-    """How a configuration says that its model is run on videos."""
+    """How a configuration says that its model is run on videos.
+
+    Raises:
+        ImportError: If the tracker is somebody's own and Python does not find its module.
+        ValueError: If the tracker is somebody's own and no tracker.
+    """
+    tracker: TrackerChoice | None = cast(TrackerName | None, config.tracker)
+    if config.tracker is not None and ":" in config.tracker:
+        tracker = import_class(config.tracker, Tracker)  # type: ignore[type-abstract]
     return InferenceSettings(
         mode=config.mode,
         window=config.window,
         overlap=config.overlap,
         remainder=config.remainder,
-        tracker=config.tracker,
+        tracker=tracker,
         top_k=config.top_k,
         score_threshold=config.score_threshold,
         one_label_per_query=config.one_label_per_query,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from video_mask2former.build.class_path import import_class
 from video_mask2former.config import BackboneConfig, Config, ModelConfig
 from video_mask2former.convert import LoadReport, load_weights, package_weights_path, read_checkpoint
 from video_mask2former.data.class_names import CLASS_NAMES
@@ -68,7 +69,14 @@ def build_model(config: ModelConfig, input_sides: tuple[int, int] = (360, 1333))
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """Build a backbone with initial weights."""
+    """Build a backbone with initial weights.
+
+    Raises:
+        ImportError: If it is somebody's own and Python does not find its module.
+        ValueError: If it is somebody's own and no backbone.
+    """
+    if ":" in config.name:
+        return import_class(config.name, Backbone)()  # type: ignore[type-abstract]
     if config.name == "resnet":
         return ResNet(depth=config.resnet.depth)
     if config.name == "efficientnet_lite0":

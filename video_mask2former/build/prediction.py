@@ -96,6 +96,7 @@ class DatasetModel:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         settings = {key: value for key, value in asdict(self.settings).items() if key not in _NEUTRAL_SETTINGS}
+        settings["tracker"] = self.settings.tracker_name
         return {"weights": digest.hexdigest(), "settings": settings, "dataset": dataset, **further}
 
 

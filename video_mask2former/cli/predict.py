@@ -128,8 +128,9 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overlap", type=int, metavar="K", help="frames that neighbouring windows share (default: 0)")
     group.add_argument(
         "--tracker",
-        choices=("query", "overlap", "propagate", "minvis"),
-        help="what gives objects their ids (default: overlap where windows overlap, else query)",
+        metavar="NAME",
+        help="what gives objects their ids: query, overlap, propagate, minvis or module:Class (default: overlap where "
+        "windows overlap, else query)",
     )
     group.add_argument("--score-threshold", type=float, metavar="S", help="least score of an object (default: 0.3)")
     group.add_argument("--top-k", type=int, metavar="K", help="most objects of a video (default: 100)")

@@ -59,6 +59,7 @@ class PredictTask:
     def request(self, entry: PredictInput) -> dict[str, Any]:
         """What was asked for, in JSON's types; a video is done if its marker says that the same was."""
         settings = {key: value for key, value in asdict(self.settings).items() if key not in SAME_RESULT}
+        settings["tracker"] = self.settings.tracker_name
         request = {
             "input": file_identity(entry.source),
             "model": self.model,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from video_mask2former.config.schema import Section, option
+from video_mask2former.config.schema import Section, check_name, option
+
+TRACKERS = ("query", "overlap", "propagate", "minvis")
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class InferenceConfig(Section):
     remainder: Literal["shift", "short"] = option(
         "shift", "When too few frames are left, the last window is shifted back to its full length, or short."
     )
-    tracker: Literal["query", "overlap", "propagate", "minvis"] | None = option(
+    tracker: str | None = option(
         None,
-        "What gives objects their ids across windows: similarity of queries, masks on shared frames, queries that "
-        "start the next window, or the published MinVIS rule; null is overlap where windows overlap, else query.",
+        "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
+        "propagate (queries that start the next window), minvis (the published rule), or module:Class, a tracker that "
+        "Python can import and make without arguments; null is overlap where windows overlap, else query.",
     )
     short_side: int = option(360, "Short side that frames are resized to.", at_least=1)
     max_side: int = option(1333, "Largest long side of the resized frames.", at_least=1)
@@ -57,6 +60,8 @@ class InferenceConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.tracker is not None:
+            check_name("tracker", self.tracker, TRACKERS)
         if self.overlap and self.overlap >= (self.window or 1):
             window = "no window" if self.window is None else f"window {self.window}"
             raise ValueError(f"overlap must be less than window, got overlap {self.overlap} and {window}.")

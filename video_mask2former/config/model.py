@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from video_mask2former.config.schema import Section, option
+from video_mask2former.config.schema import Section, check_name, option
+
+BACKBONES = ("resnet", "swin", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class SwinConfig(Section):
 class BackboneConfig(Section):
     """The feature extractor that sees one frame at a time."""
 
-    name: Literal["resnet", "swin", "efficientnet_lite0"] = option(
-        "resnet", "Kind of backbone; its own section has the size."
+    name: str = option(
+        "resnet",
+        "resnet or swin, whose own sections have their size, efficientnet_lite0, or module:Class, a subclass of "
+        "Backbone that Python can import and make without arguments.",
     )
     weights: str | None = option(
         None,
@@ -41,6 +45,10 @@ class BackboneConfig(Section):
     )
     resnet: ResNetConfig = option(ResNetConfig(), "Size of a ResNet.")
     swin: SwinConfig = option(SwinConfig(), "Size of a Swin Transformer.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("backbone.name", self.name, BACKBONES)
 
 
 @dataclass(frozen=True)

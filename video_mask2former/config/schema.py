@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+_CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def option(default: T, doc: str, *, at_least: float | None = None, at_most: float | None = None) -> T:
@@ -37,6 +40,14 @@ class Section:
             values = getattr(self, field.name)
             for value in values if isinstance(values, tuple) else (values,):
                 _check_range(field, value)
+
+
+def check_name(field: str, name: str, known: Sequence[str]) -> None:
+    """Reject what is neither a known name nor a class of somebody's own, ``module:Class``."""
+    if name not in known and not _CLASS_PATH.fullmatch(name):
+        raise ValueError(
+            f"{field} must be one of {', '.join(known)}, or a class of your own as module:Class, got {name!r}."
+        )
 
 
 def field_docs(section: type[Section], prefix: str = "") -> dict[str, str]:

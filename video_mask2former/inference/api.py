@@ -8,7 +8,7 @@ from typing import Any
 from video_mask2former.inference.frame_stream import FrameStream
 from video_mask2former.inference.model_runner import SegmentationModel
 from video_mask2former.inference.predictor import VideoPredictor, as_video, frames_from, read_frames
-from video_mask2former.inference.settings import InferenceSettings, Mode, Precision, TrackerName
+from video_mask2former.inference.settings import InferenceSettings, Mode, Precision, TrackerChoice
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoSource, open_video
 
@@ -20,7 +20,7 @@ def segment_video(
     mode: Mode | None = None,
     window: int | None = None,
     overlap: int | None = None,
-    tracker: TrackerName | None = None,
+    tracker: TrackerChoice | None = None,
     score_threshold: float | None = None,
     top_k: int | None = None,
     classes: Sequence[str | int] | None = None,
@@ -51,7 +51,8 @@ def segment_video(
         mode: ``online``, window by window with a tracker, or ``clip``, as one clip.
         window: Frames of a window.
         overlap: Frames that neighbouring windows share.
-        tracker: ``query``, ``overlap``, ``propagate`` or ``minvis``.
+        tracker: ``query``, ``overlap``, ``propagate``, ``minvis``, or a class of your own: see
+            :class:`~video_mask2former.tracking.Tracker`.
         score_threshold: Least score of an object.
         top_k: Most objects.
         classes: Names or indices of the classes reported.
@@ -94,7 +95,7 @@ def stream_video(
     *,
     window: int | None = None,
     overlap: int | None = None,
-    tracker: TrackerName | None = None,
+    tracker: TrackerChoice | None = None,
     score_threshold: float | None = None,
     top_k: int | None = None,
     classes: Sequence[str | int] | None = None,

@@ -201,6 +201,10 @@ def _frame_instances(
 
 def _identity(settings: InferenceSettings) -> dict[str, Any]:
     """The settings that a saved state only fits if they are the same."""
-    tracker = settings.tracker or ("overlap" if settings.overlap else "query")
     plan = settings.window_plan()
-    return {"tracker": tracker, "window": plan.window, "overlap": plan.overlap, "remainder": plan.remainder}
+    return {
+        "tracker": settings.tracker_name,
+        "window": plan.window,
+        "overlap": plan.overlap,
+        "remainder": plan.remainder,
+    }

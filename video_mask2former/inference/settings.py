@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from video_mask2former.inference.clips import Remainder, WindowPlan
 from video_mask2former.inference.selection import SelectionRules, class_indices
@@ -20,6 +20,7 @@ from video_mask2former.video_io.file_source import Backend
 
 Mode = Literal["clip", "online"]
 TrackerName = Literal["query", "overlap", "propagate", "minvis"]
+TrackerChoice: TypeAlias = TrackerName | Callable[[], Tracker]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -44,7 +45,8 @@ class InferenceSettings:
         remainder: What the last window does when too few frames are left: ``shift`` back, or be ``short``.
         tracker: What gives objects their ids across windows: ``query`` (similarity of queries), ``overlap`` (masks on
             shared frames, and queries), ``propagate`` (queries start the next window), ``minvis`` (the published
-            rule). None is ``overlap`` where windows overlap and ``query`` elsewhere.
+            rule), or a class of your own, whatever makes a new :class:`~video_mask2former.tracking.Tracker` when
+            called. None is ``overlap`` where windows overlap and ``query`` elsewhere.
         top_k: Most objects reported, of a video and of any one frame while streaming.
         score_threshold: Least class probability of an object.
         one_label_per_query: Report an object under its likeliest class only.
@@ -67,7 +69,7 @@ class InferenceSettings:
     window: int | None = None
     overlap: int = 0
     remainder: Remainder = "shift"
-    tracker: TrackerName | None = None
+    tracker: TrackerChoice | None = None
     top_k: int = 100
     score_threshold: float = 0.3
     one_label_per_query: bool = True
@@ -86,8 +88,11 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
+            if name == "tracker" and callable(value):
+                continue
             if value not in choices and not (value is None and name in ("tracker", "feature_dtype")):
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+                further = ", or a class of trackers" if name == "tracker" else ""
+                raise ValueError(f"{name} must be one of {', '.join(choices)}{further}, got {value!r}.")
         if isinstance(self.classes, str):
             raise ValueError(f"classes must be a sequence of names or indices, got {self.classes!r}.")
         for name in ("short_side", "max_side", "chunk_size"):
@@ -144,9 +149,23 @@ class InferenceSettings:
             self.top_k, self.score_threshold, self.one_label_per_query, classes, keep_empty=self.keep_empty
         )
 
+    @property
+    def tracker_name(self) -> str:
+        """The name of the tracker that is used, ``module:Class`` where it is a class of somebody's own."""
+        if callable(self.tracker):
+            made_by = self.tracker if hasattr(self.tracker, "__qualname__") else type(self.tracker)
+            return f"{made_by.__module__}:{made_by.__qualname__}"
+        return self.tracker or ("overlap" if self.overlap else "query")
+
     def make_tracker(self) -> Tracker:
-        """A new tracker, for one video. Thresholds of its rules never hide what the score threshold asks for."""
-        name = self.tracker or ("overlap" if self.overlap else "query")
+        """A new tracker, for one video. Thresholds of its rules never hide what the score threshold asks for.
+
+        Raises:
+            TypeError: If a class of somebody's own does not make trackers.
+        """
+        if callable(self.tracker):
+            return _checked_tracker(self.tracker(), self.tracker_name)
+        name = self.tracker_name
         if name == "minvis":
             return MinVISTracker()
         default = TrackRules()
@@ -158,3 +177,14 @@ class InferenceSettings:
         if name == "overlap":
             return OverlapTracker(rules)
         return PropagationTracker(rules) if name == "propagate" else QueryTracker(rules)
+
+
+def _checked_tracker(tracker: object, origin: str) -> Tracker:
+    if not isinstance(tracker, Tracker):
+        methods = ("update", "next_queries", "state_dict", "load_state_dict")
+        missing = [name for name in methods if not hasattr(tracker, name)]
+        raise TypeError(
+            f"{origin} must make trackers, got {type(tracker).__name__} without {', '.join(missing)}. "
+            "See video_mask2former.tracking.Tracker."
+        )
+    return tracker

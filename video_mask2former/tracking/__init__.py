@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from video_mask2former.tracking.association import cosine_similarity, match_queries
+from video_mask2former.tracking.association import assign_by_gain, cosine_similarity, match_queries
 from video_mask2former.tracking.base import Tracker, TrackUpdate
+from video_mask2former.tracking.detections import Detections, find_detections
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
 from video_mask2former.tracking.query_propagation import PropagationTracker
 from video_mask2former.tracking.track_memory import TrackRules
 
 __all__ = [
+    "Detections",
     "MinVISTracker",
     "OverlapTracker",
     "PropagationTracker",
@@ -17,6 +19,8 @@ __all__ = [
     "TrackRules",
     "TrackUpdate",
     "Tracker",
+    "assign_by_gain",
     "cosine_similarity",
+    "find_detections",
     "match_queries",
 ]

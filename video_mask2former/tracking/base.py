@@ -39,6 +39,8 @@ class TrackUpdate:
                 f"{len(self.track_ids)}, {len(self.query_indices)}, {len(self.class_logits)} and "
                 f"{len(self.clip_logits)}."
             )
+        if len(set(self.track_ids)) != len(self.track_ids) or min(self.track_ids, default=1) < 1:
+            raise ValueError(f"track_ids must all be different and at least 1, got {self.track_ids}.")
 
     def __len__(self) -> int:
         return len(self.track_ids)
