@@ -7,6 +7,8 @@
     model = vm2f.load("ytvis_2019/r50", weights="model_final.pkl")
     output = model(frames)                         # (B, T, 3, H, W), RGB 0..255
     result = vm2f.segment_video(model, "in.mp4")   # tracks with stable ids
+    report = vm2f.evaluate_model(model, "valid.json", "frames/")
+    vm2f.train("ytvis_2019/r50", "coco_r50.pkl", output="runs/r50")
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from video_mask2former._version import __version__
 
 if TYPE_CHECKING:
     from video_mask2former import ops
-    from video_mask2former.hub import load
-    from video_mask2former.inference import segment_video, stream_video
+    from video_mask2former.build.evaluate import evaluate_model, evaluate_results
+    from video_mask2former.hub import load, train
+    from video_mask2former.inference import InferenceSettings, segment_video, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import VideoMask2Former
     from video_mask2former.structures import (
@@ -38,13 +41,17 @@ _HOME = {
     "ClipOutput": "structures",
     "ClipTarget": "structures",
     "FrameInstances": "structures",
+    "InferenceSettings": "inference",
     "MaskLogits": "mask_logits",
     "Track": "structures",
     "VideoInstances": "structures",
     "VideoMask2Former": "models",
+    "evaluate_model": "build.evaluate",
+    "evaluate_results": "build.evaluate",
     "load": "hub",
     "segment_video": "inference",
     "stream_video": "inference",
+    "train": "hub",
 }
 
 __all__ = [
@@ -52,15 +59,19 @@ __all__ = [
     "ClipOutput",
     "ClipTarget",
     "FrameInstances",
+    "InferenceSettings",
     "MaskLogits",
     "Track",
     "VideoInstances",
     "VideoMask2Former",
     "__version__",
+    "evaluate_model",
+    "evaluate_results",
     "load",
     "ops",
     "segment_video",
     "stream_video",
+    "train",
 ]
 
 

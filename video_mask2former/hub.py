@@ -1,18 +1,20 @@
-"""One call from a configuration and a checkpoint, of whatever origin, to a model."""
+"""One call from a configuration and a checkpoint, of whatever origin, to a model; and one to train it."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from video_mask2former import distributed
+from video_mask2former.build import training
 from video_mask2former.build.model import build_model
 from video_mask2former.build.source import config_of_checkpoint, read_config
-from video_mask2former.config import Config, apply_overrides
+from video_mask2former.config import Config, Overrides, apply_overrides
 from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, load_weights, read_checkpoint
+from video_mask2former.engine import TrainingResult
 from video_mask2former.models import VideoMask2Former
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ _CHECKPOINT_SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".safetensors"}
 def load(
     config: str | os.PathLike[str] | Config,
     weights: str | os.PathLike[str] | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -43,7 +45,7 @@ def load(
         weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
             Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
             unless ``config`` brings its own.
-        overrides: Options to change, such as ``model.num_queries=20``.
+        overrides: Options to change: ``["model.num_queries=20"]`` or ``{"model.num_queries": 20}``.
         device: Where the model goes.
         dtype: Type of its parameters; None is float32, or float64 where the checkpoint is.
         allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
@@ -72,7 +74,7 @@ def load(
 def load_with_config(
     config: str | os.PathLike[str] | Config,
     weights: str | os.PathLike[str] | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -95,6 +97,66 @@ def load_with_config(
     return model.to(device).eval(), settings
 
 
+def train(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Overrides = (),
+    *,
+    output: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    resume: bool = False,
+) -> TrainingResult:
+    """Train a model, or go on training one on other data.
+
+    ::
+
+        data = {"data.train": ["frames/::train.json"], "data.test": ["frames/::val.json"]}
+        vm2f.train("demo", overrides={**data, "model.class_names": []}, output="runs/mine")  # the classes of the data
+        model = vm2f.load("runs/mine/model_final.pth")
+
+    A script that calls this trains on several GPUs when torchrun starts it.
+
+    Args:
+        config: See :func:`load`. Training starts from the weights that it brings along, if it does.
+        weights: The checkpoint to start from; None is that of ``config``, or what its options say.
+        overrides: See :func:`load`.
+        output: Folder of the run: checkpoints, logs, curves and pictures.
+        device: Where to train; None is a GPU if there is one.
+        resume: Go on from the newest checkpoint in the folder, if there is one.
+
+    Returns:
+        How it ended, with the metrics of the last evaluation.
+
+    Raises:
+        FileNotFoundError: If a file, folder or name does not exist.
+        ValueError: If a configuration, checkpoint or dataset is invalid, they do not fit, or the folder holds another
+            run.
+        FloatingPointError: If the loss stays infinite or NaN.
+    """
+    settings = training_config(config, weights, overrides, output)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with distributed.process_group(place.type):
+        if place.type == "cuda" and place.index is None:
+            place = torch.device("cuda", distributed.local_rank())
+        return training.train(settings, Path(output), place, resume=resume)
+
+
+def training_config(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Overrides = (),
+    output: str | os.PathLike[str] | None = None,
+) -> Config:
+    """The configuration of a training with the arguments of :func:`train`."""
+    settings, _ = _read_source(config, (), has_weights=True)
+    bundled = _bundled_weights(config)
+    if bundled is not None:
+        settings = apply_overrides(settings, {"training.init_weights": os.fspath(bundled)})
+    given = {"training.init_weights": weights, "training.output": output}
+    last = {name: os.fspath(path) for name, path in given.items() if path is not None}
+    return apply_overrides(apply_overrides(settings, overrides), last)
+
+
 def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:
     """What a checkpoint is loaded as: half precision saves space in files, not in computation."""
     weights = checkpoint.weights.values() if checkpoint is not None else ()
@@ -103,15 +165,15 @@ def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:
 
 
 def _read_source(
-    config: str | os.PathLike[str] | Config, overrides: Sequence[str], has_weights: bool
+    config: str | os.PathLike[str] | Config, overrides: Overrides, has_weights: bool
 ) -> tuple[Config, Checkpoint | None]:
     """The configuration, and the checkpoint that came with it, if one did and no other is wanted."""
     if isinstance(config, Config):
         return apply_overrides(config, overrides), None
-    path = DEMO_WEIGHTS if config == DEMO_NAME else Path(config)
-    if path.is_dir() and (path / HUGGINGFACE_CONFIG).is_file():
+    path = _bundled_weights(config)
+    if path is not None and (path / HUGGINGFACE_CONFIG).is_file():
         return read_config(path, overrides), None if has_weights else read_checkpoint(path)
-    if path.is_dir() or path.suffix in _CHECKPOINT_SUFFIXES:
+    if path is not None:
         checkpoint = read_checkpoint(path)
         settings = config_of_checkpoint(checkpoint, str(path), overrides)
         if settings is None:
@@ -121,3 +183,11 @@ def _read_source(
             )
         return settings, None if has_weights else checkpoint
     return read_config(config, overrides), None
+
+
+def _bundled_weights(config: str | os.PathLike[str] | Config) -> Path | None:
+    """The checkpoint that a source is, or is in its folder; None for a configuration alone."""
+    if isinstance(config, Config):
+        return None
+    path = DEMO_WEIGHTS if config == DEMO_NAME else Path(config)
+    return path if path.is_dir() or path.suffix in _CHECKPOINT_SUFFIXES else None

@@ -108,6 +108,20 @@ def test_overrides_are_yaml(override, value):
     assert value(apply_overrides(Config(), [override]))
 
 
+def test_overrides_may_be_a_mapping_of_values():
+    changes = {"model.num_queries": 20, "data.train": ["a [1], b::c.json"], "model.backbone": {"name": "swin"}}
+    config = apply_overrides(Config(), changes)
+    assert (config.model.num_queries, config.model.backbone.name) == (20, "swin")
+    assert config.data.train == ("a [1], b::c.json",), "no YAML, so nothing to be quoted"
+    for wrong, message in (
+        ({"model.num_query": 1}, "unknown config key 'model.num_query' in override.*did you mean 'num_queries'"),
+        ({"model.num_queries": "20"}, "num_queries must be an integer, got '20'"),
+        ({"model.": 1}, "must read section.option=value"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            apply_overrides(Config(), wrong)
+
+
 def test_the_last_override_wins_and_the_rest_stays():
     start = apply_overrides(Config(), ["model.num_classes=3", "model.backbone.swin.window_size=5"])
     changed = apply_overrides(start, ["model.num_queries=1", "model.num_queries=2", "model.backbone.name=swin"])

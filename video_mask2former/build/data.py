@@ -127,5 +127,5 @@ def _check_classes(annotations: AnnotationSet, class_names: Sequence[str]) -> No
         raise ValueError(
             f"the model's {len(class_names)} classes must be those of {annotations.path} in the same order, which has "
             f"{len(annotations.class_names)}: {', '.join(annotations.class_names)}. "
-            "Set model.class_names and model.num_classes, or model.class_list."
+            "To train on the classes of the data, set model.class_list=null and model.class_names=[]."
         )

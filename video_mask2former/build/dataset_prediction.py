@@ -6,12 +6,11 @@ import logging
 from pathlib import Path
 
 from video_mask2former.build.evaluation import ClassMapping
-from video_mask2former.build.inference import build_settings
 from video_mask2former.build.measurement import IGNORE_LABEL, GroundTruth
 from video_mask2former.build.pixel_prediction import predict_panoptic, predict_semantic
 from video_mask2former.build.prediction import DatasetModel, predict_images, predict_videos
-from video_mask2former.config import InferenceConfig
 from video_mask2former.data.evaluation_videos import EvaluationVideos
+from video_mask2former.inference import InferenceSettings
 from video_mask2former.models import VideoMask2Former
 
 logger = logging.getLogger(__name__)
@@ -19,19 +18,24 @@ logger = logging.getLogger(__name__)
 
 def predict_dataset(
     model: VideoMask2Former,
-    config: InferenceConfig,
+    settings: InferenceSettings,
     truth: GroundTruth,
     output: Path,
+    *,
     is_class_agnostic: bool = False,
+    object_mask_threshold: float = 0.8,
+    overlap_threshold: float = 0.8,
 ) -> Path:
     """Predict what a dataset annotates, and leave results in a folder; what is there already is not predicted again.
 
     Args:
         model: In evaluation mode, on the device it shall run on.
-        config: How it is run.
+        settings: How it is run.
         truth: The dataset; only its images, sizes and classes are looked at.
         output: Folder for the results.
         is_class_agnostic: Keep predictions of classes that the dataset does not have.
+        object_mask_threshold: Queries below this class score take no part in a panoptic merge.
+        overlap_threshold: Share of its own mask that a segment must keep in a panoptic merge.
 
     Returns:
         The file or folder of results.
@@ -50,14 +54,11 @@ def predict_dataset(
             model.num_classes,
             ", ".join(mapping.unknown),
         )
-    runnable = DatasetModel(model, build_settings(config), mapping)
+    runnable = DatasetModel(model, settings, mapping)
     if truth.semantic is not None:
         return predict_semantic(runnable, truth.semantic, truth.images, output, IGNORE_LABEL).folder
     if truth.panoptic is not None:
-        thresholds = {
-            "object_mask_threshold": config.object_mask_threshold,
-            "overlap_threshold": config.overlap_threshold,
-        }
+        thresholds = {"object_mask_threshold": object_mask_threshold, "overlap_threshold": overlap_threshold}
         return predict_panoptic(runnable, truth.panoptic, truth.images, output, **thresholds).path
     assert truth.instances is not None
     videos = EvaluationVideos(truth.instances, truth.images)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from video_mask2former.config import Config, apply_overrides, config_from_mapping, load_config
+from video_mask2former.config import Config, Overrides, apply_overrides, config_from_mapping, load_config
 from video_mask2former.convert import (
     Checkpoint,
     convert_detectron2_config,
@@ -19,13 +18,14 @@ from video_mask2former.convert import (
 _CONFIG_FOLDER = "configs"
 
 
-def read_config(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Config:
     """Read a configuration from wherever it is.
 
     Args:
         source: One of: a YAML file of this package or of detectron2; a Hugging Face folder with a ``config.json``; or
             the name of a shipped configuration, such as ``ytvis_2019/r50`` or ``configs/ytvis_2019/r50.yaml``.
-        overrides: ``section.option=value``, which win over the source, whatever its kind.
+        overrides: ``section.option=value``, or a mapping from option to value; they win over the source, whatever its
+            kind.
 
     Raises:
         FileNotFoundError: If there is no such file, folder or name.
@@ -42,7 +42,7 @@ def read_config(source: str | os.PathLike[str], overrides: Sequence[str] = ()) -
     return load_config(path, overrides)
 
 
-def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Sequence[str] = ()) -> Config | None:
+def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrides = ()) -> Config | None:
     """The configuration that was saved inside a checkpoint, None where there is none."""
     values = checkpoint.config
     if isinstance(values, str):

@@ -99,6 +99,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
 
     from video_mask2former import distributed
     from video_mask2former.build.dataset_prediction import predict_dataset
+    from video_mask2former.build.inference import build_settings
     from video_mask2former.hub import load_with_config
 
     with distributed.process_group(device_type):
@@ -107,7 +108,15 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
         device = torch.device(device_type, distributed.local_rank()) if device_type == "cuda" else torch.device("cpu")
         model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
         truth = _find_ground_truth(args, config.data.root, config.data.test)
-        results = predict_dataset(model, config.inference, truth, Path(args.output), args.class_agnostic)
+        results = predict_dataset(
+            model,
+            build_settings(config.inference),
+            truth,
+            Path(args.output),
+            is_class_agnostic=args.class_agnostic,
+            object_mask_threshold=config.inference.object_mask_threshold,
+            overlap_threshold=config.inference.overlap_threshold,
+        )
         if distributed.is_main_process():
             _measure(args, truth, results)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -23,6 +22,7 @@ examples:
   torchrun --nproc-per-node 8 -m video_mask2former train --config ytvis_2019/r50 --output runs/r50
   video-mask2former train --config ytvis_2019/r50 --weights model.pth 'data.train=[frames/::my.json]' \\
       model.class_list=null training.max_steps=2000
+  video-mask2former train --config demo --output runs/mine 'data.train=[frames/::my.json]' 'model.class_names=[]'
 """
 
 
@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         "--config-file",
         metavar="C",
-        help="YAML file of this package or of detectron2, or the name of a shipped configuration such as "
-        "ytvis_2019/r50; with --resume, the one in the output folder if left out",
+        help="YAML file of this package or of detectron2, the name of a shipped configuration such as ytvis_2019/r50, "
+        "or a model to start from: a checkpoint of this package, or demo; with --resume, the one in the output folder "
+        "if left out",
     )
     parser.add_argument("--output", metavar="DIR", help="folder of the run (training.output)")
     parser.add_argument("--weights", metavar="W", help="checkpoint to start from, or to evaluate with --eval-only")
@@ -109,8 +110,8 @@ def _run_rank(config: Config, options: dict[str, Any]) -> int:
 
 
 def _read_config(args: argparse.Namespace) -> Config:
-    from video_mask2former.build.source import read_config
     from video_mask2former.cli.detectron2_overrides import normalise_overrides
+    from video_mask2former.hub import training_config
 
     overrides = normalise_overrides(args.overrides)
     source = args.config
@@ -121,13 +122,7 @@ def _read_config(args: argparse.Namespace) -> Config:
                 "give a configuration with --config, or the folder of a run that has a config.yaml with "
                 "--resume --output DIR."
             )
-    config = read_config(source, overrides)
-    changes: dict[str, Any] = {}
-    if args.output is not None:
-        changes["output"] = args.output
-    if args.weights is not None:
-        changes["init_weights"] = args.weights
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+    return training_config(source, args.weights, overrides, args.output)
 
 
 def _set_up_logging(debug: bool) -> None:

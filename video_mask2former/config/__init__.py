@@ -5,7 +5,7 @@ from __future__ import annotations
 from video_mask2former.config.data import DataConfig
 from video_mask2former.config.experiment import Config
 from video_mask2former.config.inference import InferenceConfig
-from video_mask2former.config.loader import apply_overrides, config_from_mapping, load_config, to_yaml
+from video_mask2former.config.loader import Overrides, apply_overrides, config_from_mapping, load_config, to_yaml
 from video_mask2former.config.loss import LossConfig
 from video_mask2former.config.model import BackboneConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
 from video_mask2former.config.schema import Section, field_docs, option, to_mapping
@@ -18,6 +18,7 @@ __all__ = [
     "InferenceConfig",
     "LossConfig",
     "ModelConfig",
+    "Overrides",
     "PixelDecoderConfig",
     "ResNetConfig",
     "Section",

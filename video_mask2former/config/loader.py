@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -15,8 +15,11 @@ from video_mask2former.config.schema import construct, parse_section, to_mapping
 
 BASE_KEY = "_base_"
 
+Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
+"""Options that are to be changed: ``["training.max_steps=100"]``, or ``{"training.max_steps": 100}``."""
 
-def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+
+def load_config(path: str | os.PathLike[str], overrides: Overrides = ()) -> Config:
     """Read a YAML file and the files it builds on.
 
     ``_base_`` names one file or a list of files, relative to the file that names them. Later files win; mappings are
@@ -34,21 +37,23 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     return apply_overrides(_construct(_read(Path(path), ()), str(path)), overrides)
 
 
-def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
+def apply_overrides(config: Config, overrides: Overrides) -> Config:
     """Replace options of a configuration.
 
     Args:
         config: The configuration to start from.
         overrides: Each ``section.option=value``, the value in YAML: ``model.num_queries=20``,
-            ``data.short_sides=[360, 480]``, ``training.init_weights=null``.
+            ``data.short_sides=[360, 480]``, ``training.init_weights=null``. Or a mapping from ``section.option`` to
+            the value itself.
 
     Raises:
         ValueError: If an override has no ``=``, names an unknown option, or its value has the wrong type or is out of
             range.
     """
     values = to_mapping(config)
-    for override in overrides:
-        values = merge(values, _parse_override(override))
+    named = overrides.items() if isinstance(overrides, Mapping) else map(_read_override, overrides)
+    for name, value in named:
+        values = merge(values, _parse_override(name, value))
     if not overrides:
         return config
     return _construct(parse_section(Config, values, "the overrides"), f"overrides {' '.join(overrides)}")
@@ -121,18 +126,26 @@ def _construct(values: Mapping[str, Any], origin: str) -> Config:
         raise ValueError(f"{error} Found in {origin}.") from error
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def _read_override(override: str) -> tuple[str, Any]:
+    """The name and the value of ``section.option=value``."""
     name, equals, text = override.partition("=")
-    parts = name.strip().split(".")
-    if not equals or not all(parts):
+    if not equals:
         raise ValueError(f"an override must read section.option=value, got {override!r}.")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        return name, yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"the value of override {override!r} is not YAML: {error}") from error
+
+
+def _parse_override(name: str, value: object) -> dict[str, Any]:
+    override = f"{name}={value}"
+    parts = name.strip().split(".")
+    if not all(parts):
+        raise ValueError(f"an override must read section.option=value, got {override!r}.")
+    nested = value
     for part in reversed(parts):
-        value = {part: value}
-    return parse_section(Config, value, f"override {override!r}")
+        nested = {part: nested}
+    return parse_section(Config, nested, f"override {override!r}")
 
 
 class _Loader(yaml.SafeLoader):
