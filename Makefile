@@ -3,6 +3,8 @@
 #   make test    all tests
 #   make lint    linters and the type checker
 #   make bench   measurements against physical limits (docs/benchmarks.md)
+#   make package sdist and wheel in dist/, tried in an empty environment
+#   make test-reference  the tests of models, on an installation without compiled kernels
 # Tests run in two processes of one thread each.
 # A CPU-only torch is a small download: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -16,7 +18,13 @@ STAMP := $(VENV)/.installed
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 KERNELS := $(wildcard video_mask2former/ops/csrc/*)
 
-.PHONY: install demo test test-cuda lint format bench clean
+PYTEST := OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest --quiet --numprocesses 2 --dist loadfile
+REFERENCE := $(CURDIR)/build/reference
+REFERENCE_TESTS := ops/test_extension.py ops/test_ms_deform_attn.py ops/test_ms_deform_attn_reference.py \
+  models/test_published_numbers.py models/test_video_mask2former.py engine/test_video_training.py \
+  build/test_hub.py cli/test_predict.py
+
+.PHONY: install demo test test-reference test-cuda lint format bench package clean
 
 install: $(STAMP)
 
@@ -32,7 +40,14 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile tests
+	$(PYTEST) tests
+
+# Python finds the package in the working folder before the one that is installed in $(VENV)
+test-reference: $(STAMP)
+	rm -rf build/lib $(REFERENCE)
+	VM2F_SKIP_EXTENSION=1 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(REFERENCE) .
+	cd $(REFERENCE) && $(abspath $(BIN))/python -c 'import video_mask2former; print(video_mask2former.ops.extension_status())' | grep 'kernels: none; they were not built'
+	cd $(REFERENCE) && PYTHONPATH=$(REFERENCE) $(PYTEST) $(addprefix $(CURDIR)/tests/,$(REFERENCE_TESTS))
 
 test-cuda: $(STAMP)
 	REQUIRE_CUDA=1 $(BIN)/python -m pytest --quiet -m cuda tests
@@ -48,6 +63,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py
+
+package: $(STAMP)
+	$(BIN)/python .ci/check_package.py dist $(INDEX) --torch "$(TORCH)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .ruff_cache .mypy_cache .hypothesis

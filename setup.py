@@ -160,6 +160,12 @@ def nvcc_command(nvcc: str, cxx: list[str]) -> list[str]:
     return command
 
 
+def tell_when_building(text: str) -> None:
+    """Say it once: pip runs this file for the metadata too."""
+    if {"build", "build_ext", "bdist_wheel", "editable_wheel"}.intersection(sys.argv):
+        print(f"notice: {text}")
+
+
 class TagWheel(bdist_wheel):
     """The library depends on the platform but not on the Python version."""
 
@@ -172,10 +178,10 @@ class TagWheel(bdist_wheel):
 def kernels() -> list[Extension]:
     """The extension, if it is wanted and can be built here."""
     if os.environ.get("VM2F_SKIP_EXTENSION") == "1":
-        print("notice: VM2F_SKIP_EXTENSION=1, so no kernels are built")
+        tell_when_building("VM2F_SKIP_EXTENSION=1, so no kernels are built")
         return []
     if sys.platform == "win32" or find_cxx() is None:
-        print("notice: no C++ compiler that can build the kernels, so plain torch will serve")
+        tell_when_building("no C++ compiler that can build the kernels, so plain torch will serve")
         return []
     return [Extension("video_mask2former.ops._kernels", sources=[], depends=[str(p) for p in SOURCES.glob("*")])]
 
