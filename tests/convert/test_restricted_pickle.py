@@ -52,6 +52,33 @@ def test_pickles_of_python_2_are_read():
     np.testing.assert_array_equal(load(array), np.array([255, 1], dtype=np.uint8))
 
 
+def tensors() -> dict[str, torch.Tensor]:
+    base = torch.arange(10.0)
+    return OrderedDict(
+        matrix=torch.arange(6.0).view(2, 3),
+        transposed=torch.arange(6.0).view(2, 3).t(),
+        start=base[:5],
+        end=base[5:],  # in one storage with the start
+        counts=torch.tensor([1, 2]),
+        half=torch.ones(2, dtype=torch.float16),
+        bfloat=torch.ones(2, dtype=torch.bfloat16),
+        parameter=torch.nn.Parameter(torch.ones(2)),
+        none=torch.zeros(0, 3),
+    )
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_torch_tensors_are_read(protocol):
+    """As the published script for Swin backbones writes them."""
+    content = load(pickle.dumps({"model": tensors(), "matching_heuristics": True}, protocol=protocol))
+    assert content["matching_heuristics"] is True
+    assert content["model"].keys() == tensors().keys()
+    for key, expected in tensors().items():
+        got = content["model"][key]
+        assert not got.requires_grad and got.dtype == expected.dtype
+        torch.testing.assert_close(got, expected.detach(), rtol=0, atol=0)
+
+
 class Runs:
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -95,6 +122,44 @@ def test_code_is_never_run_and_the_culprit_is_named(tmp_path, monkeypatch, paylo
 def test_other_objects_are_refused(data, message):
     with pytest.raises(ValueError, match=message):
         load(data)
+
+
+def storage_file(content: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def rebuilt(*arguments: object) -> Runs:
+    return Runs(torch._utils._rebuild_tensor_v2, *arguments, False, OrderedDict())
+
+
+FOUR_ONES = torch.TypedStorage(wrap_storage=torch.ones(4).untyped_storage(), dtype=torch.float32, _internal=True)
+STORAGE = Runs(torch.storage._load_from_bytes, storage_file(FOUR_ONES))
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (Runs(torch.storage._load_from_bytes, storage_file({"a": 1})), "fills a tensor with dict"),
+        (Runs(torch.storage._load_from_bytes, storage_file(Runs(os.system, "touch owned"))), "with more than numbers"),
+        (Runs(torch.storage._load_from_bytes, b"\x80\x02N."), "damaged"),
+        (rebuilt(STORAGE, 0, (5,), (1,)), "lies outside of its memory"),
+        (rebuilt(STORAGE, 3, (2,), (1,)), "lies outside of its memory"),
+        (rebuilt(STORAGE, 0, (3, 2), (2, 1)), "lies outside of its memory"),
+        (rebuilt(STORAGE, -1, (2,), (1,)), "damaged"),
+        (rebuilt(STORAGE, 0, (2,), (1, 1)), "damaged"),
+        (rebuilt(STORAGE, 0, (-2,), (1,)), "damaged"),
+        (rebuilt(STORAGE, 3, (2,), (-1,)), "damaged"),
+        (rebuilt(np.ones(4), 0, (4,), (1,)), "makes a tensor of _Array"),
+        (Runs(torch._utils._rebuild_parameter, 3, False, OrderedDict()), "makes a parameter of int"),
+    ],
+)
+def test_forged_tensors_are_refused(tmp_path, monkeypatch, payload, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load(pickle.dumps({"model": payload}))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [1, 2, 20, 200])

@@ -1,4 +1,4 @@
-"""Reading pickles of numpy arrays without ever running what is in them.
+"""Reading pickles of numpy arrays and torch tensors without ever running what is in them.
 
 A pickle is a program: it names callables and calls them. Here it gets none of the real ones. Each of the few names that
 arrays are pickled under stands for a class of this module that only records what it is given; the arrays are made
@@ -7,11 +7,14 @@ afterwards, from recorded bytes of a numeric type.
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import OrderedDict
 from typing import IO, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 _NUMERIC_KINDS = "fiub"
 
@@ -75,6 +78,42 @@ class _Bytes(_Sealed):
         self.value = text.encode("latin1")
 
 
+class _Storage(_Sealed):
+    """The memory of torch tensors: a torch file of its own, which torch's reader of plain data takes."""
+
+    def __init__(self, data: object) -> None:
+        try:
+            content = torch.load(io.BytesIO(_raw(data)), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise _Refused("it fills a tensor with more than numbers") from error
+        if not isinstance(content, torch.TypedStorage):
+            raise _Refused(f"it fills a tensor with {type(content).__name__}")
+        self.dtype, self.memory = content.dtype, content._untyped_storage  # untyped() warns
+
+
+class _Tensor(_Sealed):
+    """A torch tensor; several may share one storage."""
+
+    def __init__(
+        self, storage: object, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_flags: object
+    ) -> None:
+        if not isinstance(storage, _Storage):
+            raise _Refused(f"it makes a tensor of {type(storage).__name__}")
+        self.value: Tensor = torch.empty(0, dtype=storage.dtype)
+        # set_ would enlarge a storage that is too small
+        end = 0 if 0 in size else offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if end * self.value.element_size() > storage.memory.nbytes():
+            raise _Refused(f"it has a tensor {size} that lies outside of its memory")
+        self.value.set_(storage.memory, offset, size, stride)
+
+
+class _Parameter(_Sealed):
+    def __init__(self, data: object, *_flags: object) -> None:
+        if not isinstance(data, _Tensor):
+            raise _Refused(f"it makes a parameter of {type(data).__name__}")
+        self.value = data.value
+
+
 def _raw(data: object) -> bytes:
     """The bytes of an array, which older protocols hold as text."""
     if isinstance(data, _Bytes):
@@ -92,6 +131,9 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _Bytes,
     ("__builtin__", "bytes"): _Bytes,  # empty bytes
+    ("torch.storage", "_load_from_bytes"): _Storage,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch._utils", "_rebuild_parameter"): _Parameter,
 }
 # numpy 1 and numpy 2 keep the same functions in modules of two names.
 for _core in ("numpy.core", "numpy._core"):
@@ -108,7 +150,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_arrays(file: IO[bytes]) -> Any:
-    """Read one pickled object made of numpy arrays, numbers, strings and plain containers.
+    """Read one pickled object made of numpy arrays, torch tensors, numbers, strings and plain containers.
 
     Raises:
         ValueError: If the pickle names anything else, or is damaged.
@@ -117,8 +159,10 @@ def load_arrays(file: IO[bytes]) -> Any:
         return _resolve(_ArrayUnpickler(file, encoding="latin1").load())
     except _Refused as error:
         raise ValueError(
-            f"the pickle was refused: {error}. Only numeric arrays and plain containers are read, and no code is run."
+            f"the pickle was refused: {error}. Only numbers, arrays and plain containers are read, and no code is run."
         ) from error
+    except (AssertionError, RecursionError) as error:
+        raise ValueError(f"the pickle is not one of arrays ({type(error).__name__}).") from error
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -128,15 +172,14 @@ def load_arrays(file: IO[bytes]) -> Any:
         ValueError,
         MemoryError,
         OverflowError,
+        RuntimeError,
     ) as error:
         raise ValueError(f"the pickle is damaged ({type(error).__name__}: {error}). Download it again.") from error
-    except (AssertionError, RecursionError) as error:
-        raise ValueError(f"the pickle is not one of arrays ({type(error).__name__}).") from error
 
 
 def _resolve(value: Any) -> Any:
     """The same object with real arrays, numbers and bytes in place of what stood for them."""
-    if isinstance(value, (_Array, _Scalar, _Bytes)):
+    if isinstance(value, (_Array, _Scalar, _Bytes, _Tensor, _Parameter)):
         return value.value
     if isinstance(value, dict):
         return {_resolve(key): _resolve(item) for key, item in value.items()}
