@@ -7,7 +7,7 @@
     model = vm2f.load("ytvis_2019/r50", weights="model_final.pkl")
     output = model(frames)                         # (B, T, 3, H, W), RGB 0..255
     result = vm2f.segment_video(model, "in.mp4")   # tracks with stable ids
-    report = vm2f.evaluate_model(model, "valid.json", "frames/")
+    report = vm2f.evaluate_model("runs/r50/model_best.pth", "valid.json", "frames/")
     vm2f.train("ytvis_2019/r50", "coco_r50.pkl", output="runs/r50")
 """
 
@@ -20,8 +20,7 @@ from video_mask2former._version import __version__
 
 if TYPE_CHECKING:
     from video_mask2former import ops
-    from video_mask2former.build.evaluate import evaluate_model, evaluate_results
-    from video_mask2former.hub import load, train
+    from video_mask2former.hub import evaluate_model, evaluate_results, load, train
     from video_mask2former.inference import InferenceSettings, segment_video, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import VideoMask2Former
@@ -46,8 +45,8 @@ _HOME = {
     "Track": "structures",
     "VideoInstances": "structures",
     "VideoMask2Former": "models",
-    "evaluate_model": "build.evaluate",
-    "evaluate_results": "build.evaluate",
+    "evaluate_model": "hub",
+    "evaluate_results": "hub",
     "load": "hub",
     "segment_video": "inference",
     "stream_video": "inference",

@@ -1,20 +1,28 @@
-"""One call from a configuration and a checkpoint, of whatever origin, to a model; and one to train it."""
+"""One call from configurations and checkpoints, of whatever origin, to a model; one to train it; one to measure it."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 import torch
 
 from video_mask2former import distributed
 from video_mask2former.build import training
+from video_mask2former.build.dataset_prediction import predict_dataset
+from video_mask2former.build.evaluation import EvaluationOptions
+from video_mask2former.build.inference import build_settings
+from video_mask2former.build.measurement import find_ground_truth, measure
 from video_mask2former.build.model import build_model
 from video_mask2former.build.source import config_of_checkpoint, read_config
 from video_mask2former.config import Config, Overrides, apply_overrides
 from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, load_weights, read_checkpoint
 from video_mask2former.engine import TrainingResult
+from video_mask2former.evaluation import Report
+from video_mask2former.inference import InferenceSettings
 from video_mask2former.models import VideoMask2Former
 
 logger = logging.getLogger(__name__)
@@ -134,11 +142,85 @@ def train(
         FloatingPointError: If the loss stays infinite or NaN.
     """
     settings = training_config(config, weights, overrides, output)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device or _default_device())
     with distributed.process_group(place.type):
         if place.type == "cuda" and place.index is None:
             place = torch.device("cuda", distributed.local_rank())
         return training.train(settings, Path(output), place, resume=resume)
+
+
+def evaluate_model(
+    model: VideoMask2Former | str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    *,
+    settings: InferenceSettings | None = None,
+    output: str | os.PathLike[str] | None = None,
+    is_class_agnostic: bool = False,
+    min_score: float = 0.3,
+) -> Report:
+    """Run a model on a dataset and measure what it finds.
+
+    ::
+
+        report = vm2f.evaluate_model("runs/mine/model_best.pth", "valid.json", "frames/")
+        report.summary["AP"], report.per_class, report.groups["identity"]["HOTA"]
+
+    Classes of the model and the dataset are matched by name.
+
+    Args:
+        model: A checkpoint of this package, a Hugging Face folder or ``"demo"``, which is run as its configuration
+            says, on a GPU if there is one. Or a model in evaluation mode, on the device that it is on.
+        annotations: A file in the format of YouTube-VIS, COCO or COCO panoptic.
+        images: Folder that its file names are relative to.
+        settings: How the model is run. None is as its configuration says, which a model that is already loaded does
+            not have: then it is :meth:`InferenceSettings.published`, the protocol of published numbers.
+        output: Folder that keeps the predictions and ``results.json``. A call that was interrupted goes on from what
+            is there; another model or other settings are refused. None keeps nothing.
+        is_class_agnostic: Compare masks whatever their class.
+        min_score: Predictions below do not count for identities (HOTA, IDF1). AP takes all.
+
+    Returns:
+        The figures, as fractions; -1 where there is nothing to measure. ``report.write(path)`` makes a JSON file.
+
+    Raises:
+        FileNotFoundError: If the file, the folder or an image does not exist.
+        ValueError: If the annotations are wrong or hidden, the model and the dataset have no class in common, or
+            ``output`` holds other predictions.
+    """
+    truth = find_ground_truth(os.fspath(annotations), os.fspath(images))
+    chosen = settings or InferenceSettings.published()
+    if not isinstance(model, VideoMask2Former):
+        if _bundled_weights(model) is None:
+            raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
+        model, config = load_with_config(model, device=_default_device())
+        chosen = settings or build_settings(config.inference)
+    with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as folder:
+        results = predict_dataset(model, chosen, truth, Path(folder), is_class_agnostic=is_class_agnostic)
+        return measure(truth, results, EvaluationOptions(is_class_agnostic, min_score)).report
+
+
+def evaluate_results(
+    results: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    *,
+    is_class_agnostic: bool = False,
+    min_score: float = 0.3,
+) -> Report:
+    """Measure results that are on the disk.
+
+    Args:
+        results: ``results.json`` in the format of the annotations, or a zip that holds it.
+        annotations: See :func:`evaluate_model`.
+        is_class_agnostic: See :func:`evaluate_model`.
+        min_score: See :func:`evaluate_model`.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the annotations are hidden, or the results are wrong or do not fit them.
+    """
+    truth = find_ground_truth(os.fspath(annotations), None)
+    return measure(truth, Path(results), EvaluationOptions(is_class_agnostic, min_score)).report
 
 
 def training_config(
@@ -155,6 +237,10 @@ def training_config(
     given = {"training.init_weights": weights, "training.output": output}
     last = {name: os.fspath(path) for name, path in given.items() if path is not None}
     return apply_overrides(apply_overrides(settings, overrides), last)
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:

@@ -112,7 +112,7 @@ class TestEvaluate:
         report = vm2f.evaluate_model(model, data / "instances.json", data / "JPEGImages", output=tmp_path)
         again = vm2f.evaluate_results(tmp_path / "results.json", data / "instances.json")
         assert again == report
-        # as the command measures it
+        # as the command measures it, and a file with its configuration
         config = apply_overrides(small_config, {**options, "inference.mode": "clip"})
         (tmp_path / "small.yaml").write_text(to_yaml(config))
         write_checkpoint(tmp_path / "small.pth", model.state_dict())
@@ -120,6 +120,11 @@ class TestEvaluate:
         files = ["--config", str(tmp_path / "small.yaml"), "--weights", str(tmp_path / "small.pth")]
         assert main(["evaluate", *words, *files, "--output", str(tmp_path / "command"), "--device", "cpu"]) == 0
         assert json.loads((tmp_path / "command" / "metrics.json").read_text()) == report.to_dict()
+        for mode in ("clip", "online"):
+            yaml = to_yaml(apply_overrides(config, {"inference.mode": mode}))
+            write_checkpoint(tmp_path / "whole.pth", model.state_dict(), yaml)
+            of_file = vm2f.evaluate_model(tmp_path / "whole.pth", data / "instances.json", data / "JPEGImages")
+            assert (of_file == report) == (mode == "clip")
 
     def test_settings_and_class_agnostic_measures(self, small_config, data, tmp_path):
         model = vm2f.load(small_config, overrides={"model.class_names": ["a", "b", "c"]})
@@ -133,6 +138,8 @@ class TestEvaluate:
         with pytest.raises(ValueError, match="holds predictions of another model, other settings"):
             vm2f.evaluate_model(*arguments, is_class_agnostic=True, output=tmp_path)
 
-    def test_missing_files(self, small_config, tmp_path):
+    def test_missing_files_and_weights(self, data, tmp_path):
+        with pytest.raises(ValueError, match=r"no weights to be measured. Pass load\('ytvis_2019/r50', weights"):
+            vm2f.evaluate_model("ytvis_2019/r50", data / "instances.json", data / "JPEGImages")
         with pytest.raises(FileNotFoundError, match=r"absent.json"):
             vm2f.evaluate_results(tmp_path / "results.json", tmp_path / "absent.json")
