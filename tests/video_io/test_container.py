@@ -45,3 +45,18 @@ def test_mirrored_videos(tmp_path, video_maker, numbered_frames, frame_number):
                 packet.stream = stream
                 target.mux(packet)
     assert [frame_number(image[:, ::-1]) for image in open_video(path)] == [0, 1, 2, 3]
+
+
+def test_a_title_that_is_no_text(tmp_path, plain_video):
+    path = tmp_path / "titled.mp4"
+    with av.open(str(plain_video)) as source, av.open(str(path), "w") as target:
+        target.metadata["title"] = "a title"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = path.read_bytes()
+    assert content.count(b"a title") == 1
+    path.write_bytes(content.replace(b"a title", b"\xff\xfe\xfd\xfc!!!"))
+    assert open_video(path).num_frames == 50

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # FFmpeg draws any text file of these "formats" as a terminal screen
 TEXT_FORMATS = {"tty", "srt", "webvtt", "ass"}
+# Titles that are no text are no reason to refuse a video; PyAV 19 has no such option and never does
+METADATA_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes).")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), **METADATA_OPTIONS)
     except av.FFmpegError as error:
         raise ValueError(
             f"{path} is not a video that can be opened ({error.strerror}). It is another kind of file, or a recording "
