@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from video_mask2former.data.frame_sampler import sample_around
 from video_mask2former.data.loader import BatchSampler, TrainingLoader
 from video_mask2former.data.mixed import MixedClips, SampleOrder
 from video_mask2former.data.transforms import Compose, RandomFlip, ResizeShortSide
+
+# a machine of one core is no failure
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 def sample_two(num_frames, rng):
@@ -194,3 +198,12 @@ def test_mixed_datasets_must_have_the_same_classes(dataset, document, write, ima
     )
     with pytest.raises(ValueError, match="same classes in the same order"):
         MixedClips([dataset, other])
+
+
+def test_an_error_in_a_worker_ends_all_workers(dataset, image_folder) -> None:
+    for image in image_folder.rglob("*.png"):
+        image.unlink()
+    with pytest.raises(FileNotFoundError) as error:  # whose traceback holds the iterator
+        next(iter(make_loader(dataset, num_workers=2)))
+    assert "no image" in str(error.value)
+    assert not multiprocessing.active_children()

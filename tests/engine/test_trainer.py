@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import signal
 
 import pytest
 import torch
-from toy_training import NUM_CLIPS, ToyLoader, ToyModel, make_trainer, train_on_ranks
+from toy_training import NUM_CLIPS, ToyLoader, ToyModel, WorkerLoader, make_trainer, train_on_ranks
 
 from video_mask2former import distributed
 from video_mask2former.engine import load_state, read_records
@@ -151,7 +152,16 @@ def test_training_stops_where_losses_stay_non_finite(tmp_path) -> None:
         trainer.train()
     assert trainer.step == 5
     assert len(list((tmp_path / "skipped").iterdir())) == 3
-    assert trainer.checkpoints.load_latest()["iteration"] == 4
+    assert trainer.checkpoints.load_latest()["iteration"] == 2, "weights that give no loss replace none that did"
+
+
+def test_workers_end_with_a_training_that_fails(tmp_path) -> None:
+    trainer = make_trainer(tmp_path, loader=WorkerLoader(2))
+    trainer.criterion.bad_calls = None  # "in None" is a TypeError: an error that nobody expects
+    with pytest.raises(TypeError) as error:
+        trainer.train()
+    assert error.traceback, "which holds the frames, and they the iterator"
+    assert not multiprocessing.active_children()
 
 
 def test_evaluation_keeps_the_best_model_and_leaves_training_alone(tmp_path) -> None:

@@ -87,7 +87,7 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """Batches from the one after the last that was taken. The workers live as long as the iterator does."""
-        batches: DataLoader[ClipSample] = DataLoader(
+        loader: DataLoader[ClipSample] = DataLoader(
             self.dataset,
             batch_sampler=self.sampler,
             num_workers=self.num_workers,
@@ -98,9 +98,13 @@ class TrainingLoader:
             # its own, since DataLoader would draw from the global one, and a resumed run would differ
             generator=torch.Generator().manual_seed(self.sampler.order.seed),
         )
-        for batch in batches:
-            self.sampler.first_batch += 1
-            yield batch
+        batches = iter(loader)
+        try:
+            for batch in batches:
+                self.sampler.first_batch += 1
+                yield batch
+        finally:
+            _end_workers(batches)
 
     @property
     def num_batches_taken(self) -> int:
@@ -126,6 +130,17 @@ class TrainingLoader:
                     f"got {own[name]}."
                 )
         self.sampler.first_batch = int(state["num_batches"])
+
+
+def _end_workers(batches: Any) -> None:
+    """End the worker processes of a DataLoader's iterator now, whoever still holds a reference to it.
+
+    An error keeps the iterator alive through its traceback. Python would then wait at its end for workers which wait
+    for work: they may have been started with SIGTERM blocked, which is how Python asks them to go.
+    """
+    shut_down = getattr(batches, "_shutdown_workers", None)  # there is none without workers
+    if shut_down is not None:
+        shut_down()
 
 
 def initialize_worker(worker_id: int) -> None:

@@ -9,7 +9,7 @@ import math
 import operator
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -120,6 +120,7 @@ class Trainer:
                 if signal_number and self._saved_step != self.step:
                     self.save_checkpoint()
         finally:
+            batches.close()  # ends the workers of the loader
             self.log.close()
         if self.step >= self.plan.max_steps:
             self._export("model_final.pth")
@@ -187,7 +188,7 @@ class Trainer:
             )
             torch.manual_seed(self.step * distributed.world_size() + distributed.rank())
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         was_empty = False  # once is right: the run that is resumed was stopped after the last batch of an epoch
         while True:
             # Making an iterator draws from the global generator; a resumed run would draw once more than the first.
@@ -262,14 +263,16 @@ class Trainer:
         if self._skipped_in_a_row >= self.plan.max_skipped_steps:
             raise FloatingPointError(
                 f"training stopped at step {self.step + 1}: {cause} for {self._skipped_in_a_row} steps in a row. The "
-                f"batches of the first are in {self.checkpoints.folder / 'skipped'}, and the last checkpoint is as it "
-                "was. A lower training.learning_rate, or training.amp_dtype=float32, is what usually helps."
+                f"batches of the first are in {self.checkpoints.folder / 'skipped'}, and the last checkpoint is from "
+                "before them. A lower training.learning_rate, or training.amp_dtype=float32, is what usually helps."
             )
 
     def _is_checkpoint_due(self) -> bool:
-        is_last = self.step == self.plan.max_steps
         # Evaluations take long: what is stopped in the middle of one goes on from right before it.
-        return is_last or self._is_evaluation_due() or self.step % self.plan.checkpoint_period == 0
+        if self.step == self.plan.max_steps or self._is_evaluation_due():
+            return True
+        # Weights that give no finite loss must not drive out the last ones that did.
+        return self.step % self.plan.checkpoint_period == 0 and not self._skipped_in_a_row
 
     def _is_evaluation_due(self) -> bool:
         if self.evaluate is None or self.step == self._evaluated_step:
