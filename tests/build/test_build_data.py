@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from video_mask2former.build.data import build_evaluation_videos, build_training_loader, build_transform
+from video_mask2former.build.data import (
+    build_evaluation_videos,
+    build_training_loader,
+    build_transform,
+    check_images,
+)
 from video_mask2former.config import DataConfig
 from video_mask2former.data.color_jitter import ColorJitter
 from video_mask2former.data.synthetic import SceneStyle, write_synthetic_dataset
@@ -100,6 +106,19 @@ def test_evaluation_videos(folders) -> None:
     videos = build_evaluation_videos(config, config.test[0])
     assert len(videos) == 3 and videos[0].read().shape == (4, 3, 32, 48)
     assert videos[0].ground_truth().class_names == ("disc", "square", "triangle", "star")
+
+
+def test_missing_images_are_noticed_before_training(folders, tmp_path, caplog) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(folders[0], folder)
+    config = small_config(folder)
+    (folder / "JPEGImages" / "00001" / "00002.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 12 images of .* are not in .*: 00001/00002\.jpg"):
+        build_training_loader(config, batch_size=1, seed=0)
+    build_training_loader(config, batch_size=2, seed=0, rank=1, world_size=2)  # the first rank looks
+    videos = build_evaluation_videos(config, config.test[0])
+    check_images(videos.annotations, videos.image_folder, most_missing=0.1)
+    assert "1 of the 12 images" in caplog.text
 
 
 def test_missing_datasets(tmp_path) -> None:

@@ -116,15 +116,39 @@ def test_copy_paste_brings_instances_of_other_videos(annotation_set, image_folde
     assert all(len(set(ids)) == len(ids) for ids in labels)
 
 
-def test_missing_and_wrong_images_are_named(annotation_set, image_folder) -> None:
-    dataset = make_dataset(annotation_set, image_folder)
+def test_a_clip_that_cannot_be_read_is_told_and_another_is_drawn(annotation_set, image_folder, caplog) -> None:
+    whole = make_dataset(annotation_set, image_folder)
     path = image_folder / "5/000.png"
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"5/000\.png is not an image, or is cut off \(50 bytes\)"):
+    dataset = make_dataset(annotation_set, image_folder)
+    for seed in range(5):
+        assert dataset[ClipRequest(1, (seed,))].video_id == 3
+        assert torch.equal(dataset[ClipRequest(0, (seed,))].frames, whole[ClipRequest(0, (seed,))].frames)
+    [message] = [record.getMessage() for record in caplog.records]
+    assert "5/000.png is not an image, or is cut off (50 bytes). Another clip is drawn" in message
+
+
+def test_masks_that_cannot_be_read_are_told_and_others_drawn(document, write, image_folder, caplog) -> None:
+    document["annotations"][3]["segmentations"] = [{"size": [24, 32], "counts": "abc"}]
+    dataset = make_dataset(load_annotations(write(document)), image_folder)
+    assert dataset[ClipRequest(1, (0,))].video_id == 3
+    assert "video 5, annotation 23, frame 0: the RLE cannot be read" in caplog.text
+
+
+def test_where_nothing_can_be_read_the_file_is_named(annotation_set, image_folder) -> None:
+    dataset = make_dataset(annotation_set, image_folder)
+    for path in image_folder.rglob("*.png"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no image .*\.png"):
         dataset[ClipRequest(1, (0,))]
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no image .*5/000\.png"):
-        dataset[ClipRequest(1, (0,))]
+
+
+def test_errors_of_transforms_are_not_taken_for_bad_files(annotation_set, image_folder) -> None:
+    def broken(frames, target, rng):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        make_dataset(annotation_set, image_folder, transform=broken)[ClipRequest(0, (0,))]
 
 
 def test_nothing_to_train_on(document, write, image_folder) -> None:

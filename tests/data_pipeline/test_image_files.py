@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.data.image_files import read_frames, read_image
+from video_mask2former.data.image_files import missing_files, read_frames, read_image
 
 
 def write_png(path, height: int, width: int) -> np.ndarray:
@@ -54,3 +55,15 @@ def test_errors_name_the_file(tmp_path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"a\.png is not an image, or is cut off \({len(content)} bytes\)"):
             read_image(path)
+
+
+def test_missing_files_are_found_by_listing_folders(tmp_path, monkeypatch) -> None:
+    for name in ("a/1.jpg", "a/2.jpg", "top.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a/1.jpg", "a/2.jpg", "a/3.jpg", "b/1.jpg", "top.jpg", "a/../top.jpg"]
+    assert missing_files(tmp_path, names) == ["a/3.jpg", "b/1.jpg"]
+    listed: list[object] = []
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or ["1.jpg"])
+    missing_files(tmp_path, ["a/1.jpg"] * 5)
+    assert listed == [tmp_path / "a"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from video_mask2former.data.clip_dataset import ClipDataset
 from video_mask2former.data.color_jitter import ColorJitter
 from video_mask2former.data.evaluation_videos import EvaluationVideos
 from video_mask2former.data.frame_sampler import reverse_at_random, sample_around, sample_contiguous, sample_strided
+from video_mask2former.data.image_files import missing_files
 from video_mask2former.data.loader import TrainingLoader
 from video_mask2former.data.mixed import MixedClips, SampleOrder
 from video_mask2former.data.transforms import (
@@ -25,6 +28,10 @@ from video_mask2former.data.transforms import (
     Transform,
 )
 from video_mask2former.data.warps import RandomCameraPerFrame, RandomRotation
+
+logger = logging.getLogger(__name__)
+
+MOST_MISSING_IMAGES = 0.01  # of a training set; more is a download that was cut off
 
 
 def build_training_loader(
@@ -49,7 +56,7 @@ def build_training_loader(
         class_names: Classes of the model; where they are given, the datasets must have the same.
 
     Raises:
-        FileNotFoundError: If a dataset is not there.
+        FileNotFoundError: If a dataset is not there, or more than one in a hundred of its images is not.
         ValueError: If a dataset is wrong, has no annotations, or has other classes.
     """
     if not config.train:
@@ -57,6 +64,8 @@ def build_training_loader(
     datasets = [build_training_dataset(config, name) for name in config.train]
     for dataset in datasets:
         _check_classes(dataset.annotations, class_names)
+        if rank == 0:
+            check_images(dataset.annotations, dataset.image_folder, most_missing=MOST_MISSING_IMAGES)
     mixed = MixedClips(datasets)
     return TrainingLoader(
         mixed,
@@ -89,6 +98,30 @@ def build_evaluation_videos(config: DataConfig, name: str) -> EvaluationVideos:
     """The videos of a dataset, by a name of the catalog or as ``IMAGES::ANNOTATIONS.json``."""
     paths = locate_dataset(name, config.root)
     return EvaluationVideos(load_annotations(paths.annotation_file), paths.image_folder)
+
+
+def check_images(annotations: AnnotationSet, image_folder: Path, *, most_missing: float) -> None:
+    """Look for the images of a dataset before hours are spent on it.
+
+    Args:
+        annotations: What the images belong to.
+        image_folder: Where they should be.
+        most_missing: Share of them that may be missing, which the log tells.
+
+    Raises:
+        FileNotFoundError: If more of them are missing.
+    """
+    missing = missing_files(image_folder, annotations.packed.all_file_names())
+    if not missing:
+        return
+    num_frames = int(annotations.packed.frame_offsets[-1])
+    message = f"{len(missing)} of the {num_frames} images of {annotations.path} are not in {image_folder}: {missing[0]}"
+    if len(missing) > most_missing * num_frames:
+        raise FileNotFoundError(
+            f"{message}, ... Is the folder right, and its download complete? "
+            "datasets/ytvis/check_dataset.py lists all that are missing."
+        )
+    logger.warning("%s, ... Training does without the clips that they are in.", message)
 
 
 def build_transform(config: DataConfig, *, is_of_images: bool) -> Compose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from video_mask2former.data.image_files import read_frames
 from video_mask2former.data.samples import ClipSample
 from video_mask2former.data.transforms import Transform
 from video_mask2former.structures import ClipTarget
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class ClipRequest:
 
 class ClipDataset(Dataset[ClipSample]):
     """Random clips of the videos of one annotation file.
+
+    A clip with a file or a mask that cannot be read is told in the log, once for each process and file, and a clip of
+    another video is drawn instead: one bad file out of thousands does not end a training. Where nothing can be read,
+    the error is raised.
 
     Args:
         annotations: The annotated videos.
@@ -73,6 +80,7 @@ class ClipDataset(Dataset[ClipSample]):
         if not len(usable):
             raise ValueError(f"{annotations.path} has no video with an instance to train on.")
         self._videos = torch.from_numpy(usable)  # one buffer, which workers share
+        self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -90,17 +98,34 @@ class ClipDataset(Dataset[ClipSample]):
         return replace(sample, target=replace(sample.target, point_seed=int(rng.integers(2**31))))
 
     def _draw(self, index: int, rng: np.random.Generator) -> ClipSample:
+        sample: ClipSample | None = None
+        error: Exception | None = None
         for draw in range(self.max_draws):
-            if draw and draw % self.draws_per_video == 0:
+            if error is not None or (draw and draw % self.draws_per_video == 0):
                 index = int(rng.integers(len(self)))
-            video_index = int(self._videos[index])
+            video_index, error = int(self._videos[index]), None
             frame_indices = self.sample_frames(self.annotations.num_frames(video_index), rng)
             visible = self.annotations.visible_instances(video_index)[:, list(frame_indices)]
-            if self.keep_empty or visible.any() or draw == self.max_draws - 1:
-                sample = self._transformed(self._read(video_index, frame_indices), rng)
-                if self.keep_empty or len(sample.target):
-                    return sample
+            if not (self.keep_empty or visible.any() or draw == self.max_draws - 1):
+                continue
+            try:
+                clip = self._read(video_index, frame_indices)
+            except (OSError, ValueError) as failure:
+                error = failure
+                self._report(str(failure))
+                continue
+            sample = self._transformed(clip, rng)
+            if self.keep_empty or len(sample.target):
+                return sample
+        if sample is None:
+            assert error is not None, "the last draw is always read"
+            raise error
         return sample
+
+    def _report(self, problem: str) -> None:
+        if problem not in self._reported:
+            self._reported.add(problem)
+            logger.warning("%s: %s Another clip is drawn instead.", self.name, problem)
 
     def _transformed(self, sample: ClipSample, rng: np.random.Generator) -> ClipSample:
         frames, target = self.transform(sample.frames, sample.target, rng)

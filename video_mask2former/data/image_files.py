@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,20 @@ def read_frames(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
+def missing_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Which of some file names, relative to a folder, are not there; each folder is listed once, no file opened."""
+    listings: dict[str, frozenset[str]] = {}
+    missing = []
+    for name in names:
+        parent, _, base = name.rpartition("/")
+        if parent not in listings:
+            listings[parent] = _listing(folder / parent)
+        # what a listing does not show may still be there under another spelling
+        if base not in listings[parent] and not (folder / name).is_file():
+            missing.append(name)
+    return missing
+
+
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read one image as RGB ``(H, W, 3)`` uint8.
 
@@ -56,6 +71,13 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
             f"got {image.shape[0]} x {image.shape[1]}."
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _listing(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:

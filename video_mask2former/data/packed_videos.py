@@ -7,9 +7,9 @@ one count for the whole buffer, and where workers are not forked, torch passes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,12 @@ class PackedVideos:
     def file_name(self, video_index: int, frame_index: int) -> str:
         """File name of one frame, as the annotation file has it."""
         return _slice(self.names, self.name_offsets, int(self.frame_offsets[video_index]) + frame_index).decode()
+
+    def all_file_names(self) -> Iterator[str]:
+        """File names of all frames of all videos."""
+        names, offsets = self.names.numpy().tobytes(), self.name_offsets.tolist()
+        for start, stop in pairwise(offsets):
+            yield names[start:stop].decode()
 
     def mask(self, annotation_index: int, frame_index: int) -> tuple[MaskKind, bytes]:
         """One packed mask."""
