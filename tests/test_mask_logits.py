@@ -51,6 +51,16 @@ def test_at_points_equals_sampling_the_dense_logits(logits):
     assert_same(logits.at_points(points), expected, logits)
 
 
+def test_half_precision_is_sampled_at_precise_points():
+    precise = MaskLogits(torch.randn(1, 5, 8), torch.randn(1, 2, 8, 6, 700))
+    half = MaskLogits(precise.embeddings.bfloat16(), precise.features.bfloat16())
+    exact = MaskLogits(half.embeddings.float(), half.features.float())
+    points = torch.rand(1, 40, 2)
+    assert half.at_points(points).dtype == torch.float32
+    torch.testing.assert_close(half.at_points(points), exact.at_points(points))
+    assert half.at_points(points.bfloat16()).dtype == torch.bfloat16
+
+
 def test_select_takes_queries_of_all_clips_or_of_each(logits):
     shared = torch.tensor([4, 0, 4])
     assert_same(logits.select(shared).dense(), logits.dense()[:, shared], logits)

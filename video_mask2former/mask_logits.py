@@ -102,17 +102,18 @@ class MaskLogits:
                 as in ``grid_sample`` with zero padding.
 
         Returns:
-            ``(B, Q, T, P)``.
+            ``(B, Q, T, P)`` in the wider of both types: half precision has too few bits for a point.
         """
         if points_xy.ndim != 3 or points_xy.shape[0] != self.embeddings.shape[0] or points_xy.shape[2] != 2:
             raise ValueError(
                 f"points_xy must be (B, P, 2) with B = {self.embeddings.shape[0]}, got {tuple(points_xy.shape)}."
             )
         batch, _, num_frames, _, _ = self.shape
-        grid = (2.0 * points_xy - 1.0)[:, None].expand(-1, num_frames, -1, -1).flatten(0, 1)[:, None]
-        features = F.grid_sample(self.features.flatten(0, 1), grid, align_corners=False)  # (B * T, C, 1, P)
+        dtype = torch.promote_types(self.features.dtype, points_xy.dtype)
+        grid = (2.0 * points_xy.to(dtype) - 1.0)[:, None].expand(-1, num_frames, -1, -1).flatten(0, 1)[:, None]
+        features = F.grid_sample(self.features.flatten(0, 1).to(dtype), grid, align_corners=False)  # (B * T, C, 1, P)
         features = features.squeeze(2).unflatten(0, (batch, num_frames))
-        return torch.einsum("bqc,btcp->bqtp", self.embeddings, features)
+        return torch.einsum("bqc,btcp->bqtp", self.embeddings.to(dtype), features)
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from video_mask2former.models import pixel_decoder
+from video_mask2former.ops import ms_deform_attn
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
@@ -99,6 +101,26 @@ def test_autocast_stays_close(tiny_model, frames):
     with torch.autocast("cpu", torch.bfloat16):
         half = model(frames)
     assert (half.class_logits.float() - full.class_logits).abs().max() < 0.2 * full.class_logits.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_of_half_precision_samples_where_a_precise_one_does(tiny_model, dtype, monkeypatch):
+    """Rounded to bfloat16, positions on wide maps would be off by a pixel and more."""
+    locations = []
+
+    def record(value, spatial_shapes, sampling_locations, attention_weights):
+        locations.append(sampling_locations)
+        return ms_deform_attn(value, spatial_shapes, sampling_locations, attention_weights)
+
+    monkeypatch.setattr(pixel_decoder, "ms_deform_attn", record)
+    model, width = tiny_model(), 4096
+    frames = torch.rand(1, 1, 3, 32, width) * 255
+    model(frames)
+    assert model.to(dtype)(frames).class_logits.dtype == dtype
+    precise, half = locations
+    assert half.dtype == torch.float32
+    assert ((half - precise).abs()[..., 0] * (width / 8)).max() < 0.25
 
 
 @pytest.mark.slow

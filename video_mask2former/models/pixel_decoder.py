@@ -104,9 +104,12 @@ class MSDeformAttnPixelDecoder(nn.Module):
             ],
             dim=1,
         ).to(tokens.dtype)  # (1, S, C)
-        reference_points = level_centres(spatial_shapes, tokens.device, self.level_embed.dtype)
+        # Half precision is too coarse for a position, also in a model whose parameters are half precision.
+        precise = torch.promote_types(self.level_embed.dtype, torch.float32)
+        centres = level_centres(spatial_shapes, tokens.device, precise)
+        steps = level_steps(spatial_shapes, tokens.device, precise)
         for layer in self.layers:
-            tokens = run_layer(layer, tokens, positions, reference_points, spatial_shapes, recompute=self.recompute)
+            tokens = run_layer(layer, tokens, positions, centres, steps, spatial_shapes, recompute=self.recompute)
         parts = tokens.split([height * width for height, width in spatial_shapes], dim=1)
         return tuple(part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, spatial_shapes, strict=True))
 
@@ -133,19 +136,30 @@ class DeformableEncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        reference_points: Tensor,
+        level_steps: Tensor,
+        spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
-        """Map tokens ``(N, S, C)`` to the same shape; ``positions (1, S, C)``, ``reference_points (S, 2)``."""
+        """Map tokens ``(N, S, C)`` to the same shape; ``positions (1, S, C)``, the rest as in :class:`MSDeformAttn`."""
         # What happens inside of either part makes up half of the activations of a training step, and is made again in
         # the backward pass but for its last linear layer: 7 % of the step.
-        attended = run_layer(self._attend, tokens, positions, reference_points, spatial_shapes, recompute=True)
+        geometry = (reference_points, level_steps, spatial_shapes)
+        attended = run_layer(self._attend, tokens, positions, *geometry, recompute=True)
         tokens = self.norm1(tokens + attended)
         return self.norm2(tokens + run_layer(self._feed_forward, tokens, recompute=True))
 
     def _attend(
-        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        reference_points: Tensor,
+        level_steps: Tensor,
+        spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
-        return self.attention(tokens + positions, tokens, reference_points, spatial_shapes)
+        return self.attention(tokens + positions, tokens, reference_points, level_steps, spatial_shapes)
 
     def _feed_forward(self, tokens: Tensor) -> Tensor:
         hidden = F.relu(token_linear(tokens, self.linear1.weight, self.linear1.bias))
@@ -190,14 +204,21 @@ class MSDeformAttn(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(
-        self, query: Tensor, tokens: Tensor, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]
+        self,
+        query: Tensor,
+        tokens: Tensor,
+        reference_points: Tensor,
+        level_steps: Tensor,
+        spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
         """Attend from each query to the tokens of all levels.
 
         Args:
             query: ``(N, S, C)``.
             tokens: ``(N, S, C)``, the levels one after the other.
-            reference_points: Where each query stands, (x, y) in [0, 1], ``(S, 2)``.
+            reference_points: Where each query stands, (x, y) in [0, 1], ``(S, 2)``. Locations and attention weights
+                are computed in their type.
+            level_steps: From one position of each level to the next, (x, y), ``(L, 2)``.
             spatial_shapes: (h, w) of each level.
 
         Returns:
@@ -205,12 +226,10 @@ class MSDeformAttn(nn.Module):
         """
         value = token_linear(tokens, self.value_proj.weight, self.value_proj.bias)
         value = value.unflatten(-1, (self.num_heads, -1))
-        # Locations and weights keep the precision of the reference points: bfloat16 has too few bits for a position.
         precise = reference_points.dtype
-        # Offsets are learned in positions of their level; dividing the layer by the size of the level divides them all.
-        sizes_xy = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
-        scale = (1 / sizes_xy)[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
         layer = self.sampling_offsets
+        # Offsets are learned in positions of their level; scaling the layer by the step of the level scales them all.
+        scale = level_steps[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten().to(layer.weight.dtype)
         offsets = token_linear(query, layer.weight * scale[:, None], layer.bias * scale).to(precise)
         offsets = offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2))
         locations = reference_points[:, None, None, None] + offsets
@@ -228,3 +247,9 @@ def level_centres(spatial_shapes: list[tuple[int, int]], device: torch.device, d
         x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
         centres.append(torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=2).flatten(0, 1))
     return torch.cat(centres)
+
+
+def level_steps(spatial_shapes: list[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """From one position of each level to the next, (x, y), ``(L, 2)``."""
+    one = torch.ones(1, device=device, dtype=dtype)  # divided on the device: copying numbers there would wait for it
+    return torch.cat([one / side for height, width in spatial_shapes for side in (width, height)]).view(-1, 2)

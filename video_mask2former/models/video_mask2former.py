@@ -115,10 +115,11 @@ class VideoMask2Former(nn.Module):
         padded_height, padded_width = (
             -(-side // self.size_divisibility) * self.size_divisibility for side in (height, width)
         )
-        dtype = self.pixel_mean.dtype
+        device, dtype = self.pixel_mean.device, self.pixel_mean.dtype
         normalised = [
             F.pad(
-                (clip.to(self.pixel_mean.device, dtype) - self.pixel_mean) / self.pixel_std,
+                # First to the device, then to floats: bytes are a quarter of the way.
+                (clip.to(device).to(dtype) - self.pixel_mean) / self.pixel_std,
                 (0, padded_width - clip.shape[3], 0, padded_height - clip.shape[2]),
             )
             for clip in clips
