@@ -118,11 +118,16 @@ def test_bad_rle_is_an_error_with_its_place_when_it_is_read(document, write) -> 
             read()
 
 
+def test_classes_of_one_name_stay_apart(document, write) -> None:
+    document["categories"] = [{"id": key, "name": "cat"} for key in (70, -2, 11)]
+    assert load_annotations(write(document)).class_names == ("cat", "cat (11)", "cat (70)")
+
+
 def test_doubtful_polygons_are_logged_once(document, write, caplog) -> None:
     document["annotations"][3]["segmentations"] = [[[1, 1, 2, 2], [4, 4, 20, 4, 20, 18]]]
     load_annotations(write(document))
     assert [record.message for record in caplog.records] == [
-        f"{write(document)}: 1 doubtful segmentations, first: video 5, annotation 23, frame 0: "
+        f"{write(document)}: 1 things are doubtful, first: video 5, annotation 23, frame 0: "
         "1 of its polygons have fewer than three points and are left out."
     ]
 

@@ -94,6 +94,13 @@ def test_short_polygons_are_left_out_and_counted() -> None:
     assert pack_segmentation(polygons[:1], (10, 10))[0] == MaskKind.ABSENT
 
 
+def test_polygons_are_cut_off_at_the_border() -> None:
+    polygon = [[-1e5, 1.0, 1e5, 1.0, 1e5, 3.0, -1e5, 3.0]]
+    assert segmentation_problem(polygon, (4, 5)) is None
+    mask = unpack_mask(*pack_segmentation(polygon, (4, 5)), (4, 5))
+    assert mask.any() and not mask[0].any()
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
@@ -107,6 +114,11 @@ def test_short_polygons_are_left_out_and_counted() -> None:
         ([1.0, 2.0, 3.0], "flat list of numbers"),
         ([["x", 1, 2, 3, 4, 5]], "flat list of numbers"),
         ([[1, 2, 3, 4, 5, 6, 7]], "as many x as y, got 7"),
+        ([[1, 2, 3, float("nan"), 5, 6]], "must lie within"),
+        ([[float("nan"), 2, 3, 4, 5, 6]], "must lie within"),
+        ([[1, 2, float("inf"), 4, 5, 6]], "must lie within"),
+        ([[1, 2, 3, 4, 5, -1e9]], "must lie within"),
+        ([[1, 2, 3, 4, 5, 10**400]], "must lie within"),
     ],
 )
 def test_problems_of_form(segmentation: object, message: str) -> None:

@@ -91,6 +91,11 @@ def parse_document(document: dict[str, Any], path: Path) -> AnnotationDocument:
     """
     is_of_videos = "videos" in document
     videos = _require_objects(document, "videos" if is_of_videos else "images", path)
+    if is_of_videos and videos and "images" in document and not any("file_names" in video for video in videos):
+        raise ValueError(
+            f"{path} seems to be in the COCO video format, whose images name their video. "
+            "datasets/ytvis/convert_coco_video.py makes a YouTube-VIS file of it."
+        )
     categories = _require_objects(document, "categories", path)
     annotations = None
     if document.get("annotations") is not None:
@@ -116,6 +121,7 @@ def category_problems(categories: list[dict[str, Any]]) -> Iterator[Problem]:
     if not categories:
         yield Problem("categories", "there must be at least one category.")
     seen: set[int] = set()
+    names: set[str] = set()
     for index, category in enumerate(categories):
         place = f"categories[{index}]"
         category_id = as_id(category.get("id"))
@@ -125,8 +131,15 @@ def category_problems(categories: list[dict[str, Any]]) -> Iterator[Problem]:
             yield Problem(place, f"id {category_id} occurs twice.")
         else:
             seen.add(category_id)
-        if not isinstance(category.get("name"), str):
-            yield Problem(place, f"its name must be a string, got {category.get('name')!r}.")
+        name = category.get("name")
+        if not isinstance(name, str):
+            yield Problem(place, f"its name must be a string, got {name!r}.")
+            continue
+        if name in names:
+            yield Problem(
+                place, f"name {name!r} occurs twice; from the second on, the id is put to it.", is_error=False
+            )
+        names.add(name)
 
 
 def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:

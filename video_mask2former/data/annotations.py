@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -218,15 +218,23 @@ def _load(document: AnnotationDocument) -> AnnotationSet:
             )
         warnings.append(problem)
     if warnings:
-        _logger.warning("%s: %d doubtful segmentations, first: %s", document.path, len(warnings), warnings[0])
+        _logger.warning("%s: %d things are doubtful, first: %s", document.path, len(warnings), warnings[0])
     categories = sorted(document.categories, key=lambda category: int(category["id"]))
     category_ids = tuple(int(category["id"]) for category in categories)
     return AnnotationSet(
         path=document.path,
-        class_names=tuple(category["name"] for category in categories),
+        class_names=_distinct_names([category["name"] for category in categories], category_ids),
         category_ids=category_ids,
         has_annotations=document.annotations is not None,
         packed=pack_videos(
             document.videos, document.annotations or [], {value: index for index, value in enumerate(category_ids)}
         ),
+    )
+
+
+def _distinct_names(names: Sequence[str], category_ids: Sequence[int]) -> tuple[str, ...]:
+    """The names, with the id put to one that came before: classes are told apart by their names in reports."""
+    return tuple(
+        f"{name} ({category_id})" if name in names[:index] else name
+        for index, (name, category_id) in enumerate(zip(names, category_ids, strict=True))
     )

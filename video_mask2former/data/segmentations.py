@@ -20,6 +20,9 @@ from video_mask2former.rle import Rle
 MIN_POLYGON_NUMBERS = 6
 """Three points: a polygon of fewer covers nothing."""
 
+MAX_COORDINATE = 100_000
+"""Of a polygon, in pixels, either way; one that leaves the frame is cut off at its border."""
+
 
 class MaskKind(IntEnum):
     """How the mask of one instance on one frame is packed."""
@@ -191,7 +194,15 @@ def _polygons_problem(polygons: list[object]) -> str | None:
             return f"a polygon must be a flat list of numbers x0, y0, x1, y1, ..., got {_shortened(polygon)}."
         if len(polygon) % 2:
             return f"a polygon must have as many x as y, got {len(polygon)} numbers."
+        if polygon and not _is_bounded(polygon):
+            return f"the coordinates of a polygon must lie within +-{MAX_COORDINATE}, got {_shortened(polygon)}."
     return None
+
+
+def _is_bounded(polygon: list[Any]) -> bool:
+    """Whether pycocotools survives the polygon: it walks along the edges, and NaN or infinity crash it."""
+    total = sum(polygon)  # min and max may step over a NaN, a sum does not
+    return bool(min(polygon) >= -MAX_COORDINATE and max(polygon) <= MAX_COORDINATE and total == total)
 
 
 def _shortened(value: object) -> str:
