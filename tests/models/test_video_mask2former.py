@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from video_mask2former.models import pixel_decoder
+from video_mask2former.models import SwinTransformer, pixel_decoder
 from video_mask2former.ops import ms_deform_attn
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -121,6 +122,48 @@ def test_a_model_of_half_precision_samples_where_a_precise_one_does(tiny_model, 
     precise, half = locations
     assert half.dtype == torch.float32
     assert ((half - precise).abs()[..., 0] * (width / 8)).max() < 0.25
+
+
+class RecordOperators(TorchDispatchMode):
+    """Names of the operators that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+# What reads numbers from a GPU, or copies them there from the host, and so waits for it.
+WAITING = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique_dim", "_unique2"}
+
+
+@torch.no_grad()
+def test_no_operator_would_wait_for_a_gpu(tiny_model, frames):
+    model = tiny_model()
+    swin = SwinTransformer(embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=2).eval()
+    with RecordOperators() as recorded:
+        model(frames)
+        swin(frames[0].float())
+    assert {"ms_deform_attn", "_to_copy"} <= recorded.names
+    assert not recorded.names & WAITING
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("device", ["cuda"], indirect=True)
+@pytest.mark.parametrize("is_training", [False, True])
+def test_the_host_never_waits_for_the_gpu(tiny_model, device, is_training):
+    model = tiny_model().to(device)
+    frames = torch.randint(0, 256, (2, 3, 3, 64, 96), dtype=torch.uint8, device=device)
+    model(frames)  # kernels are loaded on first use
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.set_grad_enabled(is_training):
+            model(frames)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.slow
