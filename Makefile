@@ -3,6 +3,7 @@
 #   make test    all tests
 #   make lint    linters and the type checker
 #   make bench   measurements against physical limits (docs/benchmarks.md)
+#   make docs    the documentation, in docs/_build/html; a warning is an error
 #   make package sdist and wheel in dist/, tried in an empty environment
 #   make test-reference  the tests of models, on an installation without compiled kernels
 # Tests run in two processes of one thread each.
@@ -12,6 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
+TESTS ?= tests
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -24,7 +26,7 @@ REFERENCE_TESTS := ops/test_extension.py ops/test_ms_deform_attn.py ops/test_ms_
   models/test_published_numbers.py models/test_video_mask2former.py engine/test_video_training.py \
   build/test_hub.py cli/test_predict.py
 
-.PHONY: install demo test test-reference test-cuda lint format bench package clean
+.PHONY: install demo test test-reference test-cuda lint format bench docs package clean
 
 install: $(STAMP)
 
@@ -40,7 +42,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP)
-	$(PYTEST) tests
+	$(PYTEST) $(TESTS)
 
 # Python finds the package in the working folder before the one that is installed in $(VENV)
 test-reference: $(STAMP)
@@ -64,9 +66,18 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py
 
+# The package is already there, with its kernels: only what builds the pages is new
+$(VENV)/.installed-docs: $(STAMP)
+	VM2F_SKIP_EXTENSION=1 $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -n -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 package: $(STAMP)
 	$(BIN)/python .ci/check_package.py dist $(INDEX) --torch "$(TORCH)"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find video_mask2former -name '*.so' -delete

@@ -1,0 +1,217 @@
+"""Tables of the documentation that are made from the code, as Markdown, so that they cannot go stale."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from unittest import mock
+
+import yaml
+
+from video_mask2former.build.source import read_config, shipped_configs
+from video_mask2former.cli import make_parser
+from video_mask2former.config import Config, Section
+from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
+from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.data.catalog import DATASETS
+
+PUBLIC_CONFIG = "video_mask2former.config"
+
+
+def option_table(section: type[Section]) -> str:
+    """The options of one section of the configuration, without those of the sections inside it."""
+    hints = get_type_hints(section)
+    rows = []
+    for field in dataclasses.fields(section):
+        if isinstance(hints[field.name], type) and issubclass(hints[field.name], Section):
+            continue
+        value = field.default
+        default = code(yaml_text(list(value) if isinstance(value, tuple) else value))
+        kind = kind_of(hints[field.name]) + range_of(field.metadata)
+        rows.append((code(field.name), kind, default, field.metadata["doc"]))
+    return markdown_table(("option", "kind", "default", "meaning"), rows)
+
+
+def sections(section: type[Section] = Config, prefix: str = "") -> dict[str, type[Section]]:
+    """Dotted name to class, of all sections inside a section."""
+    found: dict[str, type[Section]] = {}
+    for name, hint in get_type_hints(section).items():
+        if isinstance(hint, type) and issubclass(hint, Section):
+            found[prefix + name] = hint
+            found |= sections(hint, f"{prefix}{name}.")
+    return found
+
+
+def configuration_table() -> str:
+    """The shipped configurations, with what tells them apart."""
+    rows = []
+    for name in shipped_configs():
+        config = read_config(name)
+        inference = config.inference
+        mode = inference.mode if inference.tracker is None else f"{inference.mode}, {inference.tracker}"
+        rows.append(
+            (
+                code(name),
+                f"{config.model.num_classes}",
+                f"{config.model.num_queries}",
+                f"{config.data.num_frames}",
+                mode if inference.task == "instance" else f"{inference.task}",
+                f"{inference.short_side}",
+            )
+        )
+    head = ("name", "classes", "queries", "training frames", "inference", "short side")
+    return markdown_table(head, rows)
+
+
+def dataset_table() -> str:
+    """The names of the catalog and where their files are expected, below the root of the datasets."""
+    rows = [
+        (code(name), code(entry.image_folder), " or ".join(map(code, entry.annotation_files)))
+        for name, entry in DATASETS.items()
+    ]
+    return markdown_table(("dataset", "images", "annotations"), rows)
+
+
+def detectron2_option_table() -> str:
+    """The keys of detectron2 that are one option here; the published default shows how values are changed."""
+    rows = []
+    for key, rule in KEYS.items():
+        if isinstance(rule, Option):
+            has_default = key in DEFAULTS
+            theirs = code(yaml_text(DEFAULTS[key])) if has_default else ""
+            ours = code(yaml_text(rule.convert(DEFAULTS[key]))) if has_default else ""
+            rows.append((code(key), code(rule.name), theirs, ours))
+    return markdown_table(("detectron2 key", "option here", "published default", "the same here"), rows)
+
+
+def detectron2_combined_table() -> str:
+    """The keys of detectron2 that make options together with others."""
+    rows = [(code(key), ", ".join(map(code, rule.options))) for key, rule in KEYS.items() if isinstance(rule, Combined)]
+    return markdown_table(("detectron2 key", "goes into"), rows)
+
+
+def detectron2_built_table() -> str:
+    """The keys of detectron2 that may have one value only."""
+    rows = [
+        (code(key), " or ".join(code(yaml_text(value)) for value in rule.values), rule.reason)
+        for key, rule in KEYS.items()
+        if isinstance(rule, Built)
+    ]
+    return markdown_table(("detectron2 key", "must be", "because"), rows)
+
+
+def detectron2_unused_table() -> str:
+    """The keys of detectron2 that are read and say nothing here."""
+    rows = [(code(key), rule.reason) for key, rule in KEYS.items() if isinstance(rule, Unused)]
+    return markdown_table(("detectron2 key", "why it says nothing"), rows)
+
+
+def checkpoint_table(name: str) -> str:
+    """Names of parameters in one kind of checkpoint and here."""
+    key_map = next(candidate.key_map for candidate in FORMATS if candidate.name == name)
+    rows = []
+    for entry in key_map.entries:
+        if isinstance(entry, Rename):
+            rows.append((code(entry.theirs), code(entry.ours)))
+        elif isinstance(entry, Concatenation):
+            rows.append((" + ".join(map(code, entry.theirs)), code(entry.ours)))
+        else:
+            assert isinstance(entry, Ignored)
+            rows.append((code(entry.theirs), f"not taken: {entry.reason}"))
+    table = markdown_table((f"in a {name} checkpoint", "here"), rows)
+    if not key_map.aliases:
+        return table
+    aliases = markdown_table(("older name", "read as"), [(code(a.theirs), code(a.ours)) for a in key_map.aliases])
+    return f"{table}\n\n{aliases}"
+
+
+def format_table() -> str:
+    """The kinds of checkpoint that are recognised."""
+    rows = [
+        (candidate.name, "a backbone" if candidate.is_backbone else "a whole model", code(candidate.marker))
+        for candidate in FORMATS
+    ]
+    return markdown_table(("kind", "holds", "recognised by a key that has"), rows)
+
+
+def command_help(command: str) -> str:
+    """What ``video-mask2former COMMAND --help`` prints, on a terminal of 100 columns."""
+    with mock.patch.dict(os.environ, COLUMNS="100"):
+        subparsers = next(action for action in make_parser()._actions if isinstance(action.choices, dict))
+        assert isinstance(subparsers.choices, dict)
+        return f"```text\n{subparsers.choices[command].format_help().rstrip()}\n```"
+
+
+def configuration_reference() -> str:
+    """All sections with their tables."""
+    parts = []
+    for name, section in sections().items():
+        public = f"{PUBLIC_CONFIG}.{section.__name__}"
+        declaration = f"```{{py:class}} {public}\n:canonical: {section.__module__}.{section.__name__}\n```"
+        doc = unindented(section.__doc__ or "")
+        parts.append(f"## {name}\n\n{doc}\n\n{declaration}\n\n{option_table(section)}")
+    return "\n\n".join(parts)
+
+
+def kind_of(hint: Any) -> str:
+    """A type as people write its values in YAML."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(kind_of(member) for member in get_args(hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(code(yaml_text(choice)) for choice in get_args(hint))
+    if get_origin(hint) is tuple:
+        members = get_args(hint)
+        if members[-1] is Ellipsis:
+            return f"list of {kind_of(members[0])}"
+        return f"{len(members)} × {kind_of(members[0])}"
+    names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
+    return names[hint]
+
+
+def range_of(metadata: Any) -> str:
+    """The allowed range of a number, for the end of its kind."""
+    low, high = metadata["at_least"], metadata["at_most"]
+    if low is not None and high is not None:
+        return f", {low} to {high}"
+    if low is not None:
+        return f", at least {low}"
+    return "" if high is None else f", at most {high}"
+
+
+def yaml_text(value: object) -> str:
+    """A value as YAML, on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def code(text: str) -> str:
+    """Text as code in a cell of a table."""
+    return f"`{text}`".replace("|", "\\|")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def unindented(text: str) -> str:
+    """A docstring's paragraphs, its double backquotes as Markdown has them."""
+    return "\n".join(line.strip() for line in text.splitlines()).replace("``", "`")
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "checkpoint-formats": format_table,
+    "checkpoint-keys": checkpoint_table,
+    "command-help": command_help,
+    "configuration-reference": configuration_reference,
+    "datasets": dataset_table,
+    "detectron2-built": detectron2_built_table,
+    "detectron2-combined": detectron2_combined_table,
+    "detectron2-options": detectron2_option_table,
+    "detectron2-unused": detectron2_unused_table,
+    "shipped-configurations": configuration_table,
+}
+"""What the directive ``generated`` can be asked for; the words after the name are arguments."""
