@@ -39,6 +39,7 @@ class KnownObjects(nn.Module):
         self.num_classes = model.num_classes
         self.input_sides = model.input_sides
         self._num_channels = 0
+        self.train(model.training)
 
     def encode(self, frames: Tensor) -> ClipFeatures:
         """The model's features, with a map for each colour behind the mask features."""

@@ -148,6 +148,8 @@ def test_a_state_fits_only_the_settings_it_was_saved_with(colour_model, painter,
         stream_video(colour_model, frames, window=3, tracker="overlap", settings=SMALL, state=state)
     with pytest.raises(ValueError, match="version"):
         stream_video(colour_model, frames, settings=SMALL, state={**state, "version": 99})
+    with pytest.raises(ValueError, match=r"got version None with \['epoch', 'model'\]"):
+        stream_video(colour_model, frames, settings=SMALL, state={"model": {}, "epoch": 3})
 
 
 def test_a_stream_restored_at_its_end_has_nothing_left(colour_model, painter, busy_scene) -> None:

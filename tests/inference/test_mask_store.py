@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+
 import numpy as np
 import pytest
+import torch
 
 from video_mask2former.inference.mask_store import MaskStore
 from video_mask2former.inference.recorder import TrackRecorder
 from video_mask2former.inference.selection import SelectionRules
 from video_mask2former.rle import encode_masks
+from video_mask2former.tracking import TrackUpdate
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 10**9])
@@ -31,12 +37,6 @@ def test_masks_come_back_from_memory_and_from_the_file(memory_bytes) -> None:
 
 
 def test_masks_outlive_the_recorder() -> None:
-    import gc
-
-    import torch
-
-    from video_mask2former.tracking import TrackUpdate
-
     recorder = TrackRecorder((4, 5), SelectionRules(), memory_bytes=1)
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0]])
     recorder.add_update(TrackUpdate((3, 4, 5), (0, 1, 2), logits, logits))
@@ -60,3 +60,27 @@ def test_masks_must_come_in_order() -> None:
     store.append(1, 3, rle, 1.0)
     with pytest.raises(ValueError, match="order of frames"):
         store.append(1, 3, rle, 1.0)
+
+
+def test_what_is_stored_behaves_as_a_dict() -> None:
+    store = MaskStore((4, 5), memory_bytes=1)
+    (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
+    for frame in (2, 5, 9):
+        store.append(1, frame, rle, frame / 10)
+    masks, scores = store.masks(1), store.masks(1).frame_scores()
+    for mapping, expected in ((masks, {2: rle, 5: rle, 9: rle}), (scores, {2: 0.2, 5: 0.5, 9: 0.9})):
+        assert mapping == expected and type(copy.deepcopy(mapping)) is type(pickle.loads(pickle.dumps(mapping))) is dict
+        assert np.int64(5) in mapping and 3 not in mapping and "5" not in mapping
+        with pytest.raises(KeyError):
+            mapping[3]
+
+
+def test_tracks_beyond_the_top_k_are_told(caplog) -> None:
+    recorder = TrackRecorder((4, 5), SelectionRules(top_k=2))
+    logits = torch.tensor([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0], [3.0, 0.0]])
+    recorder.add_update(TrackUpdate((1, 2, 3, 4), (0, 1, 2, 3), logits, logits))
+    (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
+    for track_id in (1, 2, 3, 4):
+        recorder.add_mask(track_id, 0, rle, 0.9)
+    assert [track.track_id for track in recorder.tracks()] == [1, 3]
+    assert "3 tracks reach the score of 0.3; the best 2 are reported" in caplog.text

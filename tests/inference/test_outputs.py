@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -104,3 +105,36 @@ def test_a_camera_cannot_be_drawn_on_in_clip_mode(tmp_path, colour_model, painte
     job = VideoJob(0, tmp_path / "out", OutputChoice())
     with open_video(painter(busy_scene)) as camera, pytest.raises(ValueError, match="read only once"):
         job.run(VideoPredictor(colour_model, SETTINGS["clip"]), camera)
+
+
+@pytest.mark.parametrize(
+    ("function", "call", "complete"),
+    [
+        ("video_mask2former.atomic._match_umask", 1, set()),
+        ("video_mask2former.atomic._match_umask", 2, {"contact_sheet.png"}),
+        ("video_mask2former.results.JsonLinesWriter.close", 1, {"contact_sheet.png", "overlay.mp4"}),
+    ],
+)
+def test_when_a_file_cannot_be_finished_no_half_one_is_left(
+    tmp_path, colour_model, video, monkeypatch, function, call, complete
+) -> None:
+    module, _, name = function.rpartition(".")
+    works, calls = getattr(pkgutil.resolve_name(module), name), []
+
+    def fails(argument):
+        works(argument)
+        calls.append(argument)
+        if len(calls) == call:
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(function, fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        run(colour_model, video, tmp_path / "out", ALL)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == complete
+
+
+def test_a_part_that_cannot_be_decoded_is_an_error(tmp_path, colour_model, video, monkeypatch) -> None:
+    monkeypatch.setattr("video_mask2former.video_io.pyav_decoder.PyavDecoder.read", lambda self, wanted: iter(()))
+    with pytest.raises(ValueError, match=r"in\.mp4: not one of the chosen frames can be decoded"):
+        run(colour_model, video, tmp_path / "out", ALL, start=3)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -66,7 +66,7 @@ def test_every_kind_of_source_gives_the_same(colour_model, painter, busy_scene, 
     assert expected.class_names == ("warm", "cold")
     sources = [torch.from_numpy(frames).permute(0, 3, 1, 2), iter(frames), list(frames), tmp_path]
     frames.flags.writeable = False
-    sources += [frames, frames[:, :, ::-1][:, :, ::-1]]
+    sources += [frames, frames[:, :, ::-1][:, :, ::-1], [tmp_path / f"frame{index}.png" for index in range(24)]]
     for source in sources:
         assert _same(segment_video(colour_model, source, settings=settings), expected)
 
@@ -160,6 +160,8 @@ def test_frame_rate_and_progress(colour_model, painter, busy_scene, tmp_path) ->
         result = predictor.predict(tmp_path / "in.mp4", progress=seen.append)
         assert result.frame_rate == Fraction(30000, 1001)
         assert seen == list(range(1, 25))
+        segment_video(colour_model, tmp_path / "in.mp4", settings=settings, progress=seen.append)
+        assert seen == 2 * list(range(1, 25))
         assert predictor.clock.num_frames == 24
         assert predictor.clock.seconds["model"] > 0
         assert sum(predictor.clock.shares().values()) == pytest.approx(1.0)
@@ -187,9 +189,15 @@ def test_settings_reject_nonsense() -> None:
         {"chunk_size": 0},
         {"dtype": "int8"},
         {"classes": "person"},
+        {"classes": ()},
         {"score_threshold": 2.0},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             InferenceSettings(**wrong)
     with pytest.raises(ValueError, match="unknown setting 'windows'"):
         InferenceSettings().updated(windows=3)
+
+
+def test_a_model_in_training_mode_is_refused(colour_model, painter, busy_scene) -> None:
+    with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
+        segment_video(colour_model.train(), painter(busy_scene))

@@ -78,10 +78,15 @@ def test_folders_of_davis(tmp_path):
     assert {track.track_id: set(track.segmentations) for track in video.tracks} == {1: {1}, 3: {2}}
 
 
-def test_an_interrupted_folder_is_called_partial(tmp_path, frame, caplog):
+def test_an_error_leaves_no_folder(tmp_path, frame):
     with pytest.raises(RuntimeError), MaskPngWriter(tmp_path / "masks") as writer:
         writer.write(frame)
         raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_killed_program_is_called_partial(tmp_path, frame, caplog):
+    MaskPngWriter(tmp_path / "masks").write(frame)
     assert [path.name for path in tmp_path.iterdir()] == ["masks.partial"]
     assert [path.name for path in (tmp_path / "masks.partial").iterdir()] == ["00002.png"]
     with pytest.raises(FileNotFoundError, match=r"incomplete masks\.partial"):

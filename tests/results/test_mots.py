@@ -38,8 +38,8 @@ def test_regions_to_ignore_are_left_out(tmp_path, boxes, caplog):
     video = read_mots(tmp_path / "gt.txt")
     assert [track.track_id for track in video.tracks] == [1001]
     assert "1 regions" in caplog.text
-    with pytest.raises(ValueError, match="marks regions to ignore"), MotsWriter(tmp_path / "r.txt") as writer:
-        writer.write(FrameInstances(0, (5, 9), (1,), (9,), (0.5,), (boxes((5, 9), 1, 3, 4, 8),)))
+    with pytest.raises(ValueError, match="marks regions to ignore"), MotsWriter(tmp_path / "r.txt", [10]) as writer:
+        writer.write(FrameInstances(0, (5, 9), (1,), (0,), (0.5,), (boxes((5, 9), 1, 3, 4, 8),)))
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,12 @@ def test_empty_files(tmp_path):
     assert (len(video), video.num_frames, video.size) == (0, 4, (5, 9))
     with pytest.raises(FileNotFoundError):
         read_mots(tmp_path / "nothing.txt")
+
+
+def test_classes_count_on_beyond_the_one_to_ignore(tmp_path, boxes):
+    rle = boxes((5, 9), 1, 3, 4, 8)
+    with MotsWriter(tmp_path / "r.txt") as writer:
+        for label in (0, 8, 9, 39):
+            writer.write(FrameInstances(label, (5, 9), (label + 1,), (label,), (0.5,), (rle,)))
+    assert [line.split()[2] for line in (tmp_path / "r.txt").read_text().splitlines()] == ["1", "9", "11", "41"]
+    assert {track.label for track in read_mots(tmp_path / "r.txt").tracks} == {0, 8, 9, 39}

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video_mask2former.results import YoutubeVisWriter, read_youtube_vis, write_submission, write_youtube_vis
+from video_mask2former.results import (
+    YoutubeVisWriter,
+    read_youtube_vis,
+    write_submission,
+    write_tracks,
+    write_youtube_vis,
+)
 from video_mask2former.structures import Track, VideoInstances
 
 
@@ -96,3 +103,39 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "r.json").write_text('[{"video_id": 1,')
     with pytest.raises(ValueError, match=r"not valid JSON.*cut off"):
         read_youtube_vis(tmp_path / "r.json")
+
+
+class OnDisk(Mapping):
+    """Masks that are made when they are asked for, and counts how many exist at once."""
+
+    alive = 0
+    most = 0
+
+    def __init__(self, rle, num_frames):
+        self.rle, self.num_frames = rle, num_frames
+
+    def __getitem__(self, index):
+        mask = Counted(self.rle)
+        OnDisk.alive += 1
+        OnDisk.most = max(OnDisk.most, OnDisk.alive)
+        return mask
+
+    def __iter__(self):
+        return iter(range(self.num_frames))
+
+    def __len__(self):
+        return self.num_frames
+
+
+class Counted(dict):
+    def __del__(self):
+        OnDisk.alive -= 1
+
+
+@pytest.mark.parametrize("write", [write_youtube_vis, lambda path, videos: write_tracks(path, *videos)])
+def test_masks_are_written_one_by_one(tmp_path, boxes, write):
+    rle = boxes((4, 6), 1, 2, 3, 5)
+    OnDisk.most = 0
+    write(tmp_path / "r.json", [VideoInstances((Track(1, 0, 0.5, OnDisk(rle, 50)),), 50, (4, 6), video_id=1)])
+    assert OnDisk.most <= 2
+    assert (tmp_path / "r.json").read_text().count(rle["counts"]) == 50

@@ -156,8 +156,9 @@ def test_rates_must_be_positive(frames, options):
 
 
 def test_other_types_are_refused():
-    with pytest.raises(TypeError, match="source must be"):
-        open_video(3.5)
+    for source in (3.5, True, None):
+        with pytest.raises(TypeError, match="source must be"):
+            open_video(source)
 
 
 def test_a_missing_camera_is_one_error(caplog):

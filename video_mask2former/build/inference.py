@@ -6,7 +6,7 @@ from typing import cast
 
 from video_mask2former.build.class_path import import_class
 from video_mask2former.config import InferenceConfig
-from video_mask2former.inference import InferenceSettings, SegmentationModel, VideoPredictor
+from video_mask2former.inference import InferenceSettings
 from video_mask2former.inference.settings import TrackerChoice, TrackerName
 from video_mask2former.tracking import Tracker
 
@@ -42,8 +42,3 @@ def build_settings(config: InferenceConfig) -> InferenceSettings:
         compile_model=config.compile,
         video_backend=config.video_backend,
     )
-
-
-def build_predictor(model: SegmentationModel, config: InferenceConfig) -> VideoPredictor:
-    """A predictor that runs a model as a configuration says."""
-    return VideoPredictor(model, build_settings(config))

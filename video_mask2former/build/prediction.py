@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,7 @@ class DatasetModel:
         for name, tensor in self.model.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in _NEUTRAL_SETTINGS}
-        settings["tracker"] = self.settings.tracker_name
+        settings = {key: value for key, value in self.settings.describe().items() if key not in _NEUTRAL_SETTINGS}
         return {"weights": digest.hexdigest(), "settings": settings, "dataset": dataset, **further}
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from video_mask2former.config import Config
+    from video_mask2former.config import InferenceConfig
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.models import VideoMask2Former
 
@@ -37,7 +38,7 @@ _FOR_PEOPLE = (
     "inference.one_label_per_query=true",
     "inference.keep_empty=false",
 )
-# Option of the command line to that of the inference section
+# Options of the command line that are options of the inference section
 _SETTINGS = (
     *("mode", "window", "overlap", "tracker", "score_threshold", "top_k"),
     *("dtype", "chunk_size", "short_side", "video_backend"),
@@ -64,29 +65,36 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from video_mask2former.build.inference import build_predictor, build_settings
+    from video_mask2former.build.inference import build_settings
     from video_mask2former.cli.predict_inputs import find_inputs
     from video_mask2former.cli.predict_jobs import PredictTask, run_task
+    from video_mask2former.cli.stop_signals import stopped_by_signals
+    from video_mask2former.inference import VideoPredictor
+    from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
     if not words:
         raise ValueError("give at least one input: a video, an image, a folder or a glob.")
     inputs = find_inputs(words)
+    check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-    model, config = _load_model(args, _overrides(args, overrides))
+    output = _make_folder(args.output)
+    model, section = _load_model(args, overrides)
+    settings = build_settings(section)
     task = PredictTask(
         output,
         _output_choice(args),
-        *(args.start, args.end, args.every),
+        start=args.start,
+        end=args.end,
+        every=args.every,
+        frame_rate=_frame_rate(args.frame_rate),
         model={"config": _identity(args.config), "weights": _identity(args.weights), "overrides": overrides},
-        settings=build_settings(config.inference),
+        settings=settings,
         overwrite=args.overwrite,
     )
     own = inputs[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
-    with logging_redirect_tqdm():
-        num_failed = run_task(task, own, build_predictor(model, config.inference), debug=args.debug)
+    with logging_redirect_tqdm(), stopped_by_signals("the same command goes on with what is left"):
+        num_failed = run_task(task, own, VideoPredictor(model, settings), debug=args.debug)
     if torch.cuda.is_available() and next(model.parameters()).is_cuda:
         peak = torch.cuda.max_memory_allocated() / 2**30
         print(f"peak GPU memory: {peak:.1f} GiB")
@@ -108,6 +116,7 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, metavar="N", help="index of the first frame (default: 0)")
     parser.add_argument("--end", type=int, metavar="N", help="index of the frame to stop before")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every so many frames (default: 1)")
+    parser.add_argument("--frame-rate", metavar="R", help="frames a second of images, such as 30000/1001 (default: 25)")
     parser.add_argument("--overwrite", action="store_true", help="predict again what is done")
 
 
@@ -186,45 +195,74 @@ def _check_cameras(inputs: Sequence[Any], args: argparse.Namespace) -> None:
             raise ValueError(f"camera {entry.source} never ends: say with --end after how many frames to stop.")
 
 
-def _overrides(args: argparse.Namespace, given: list[str]) -> list[str]:
-    """Options of the configuration: those for people, then those the user gave, the flags last."""
-    flags = {name: getattr(args, name) for name in _SETTINGS}
+def _frame_rate(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise ValueError(f"--frame-rate must be a positive number or fraction, such as 25 or 30000/1001, got {text!r}.")
+    return rate
+
+
+def _make_folder(name: str) -> Path:
+    try:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--output must be a folder that can be made or written, got {name}: {error.strerror}."
+        ) from error
+    return Path(name)
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the inference section that were given as flags."""
+    flags = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     if args.classes is not None:
-        flags["classes"] = [name.strip() for name in args.classes.split(",") if name.strip()]
-    flags |= {name: True for name in ("compile", "resolve_overlaps") if getattr(args, name)}
-    defaults = [] if args.published else list(_FOR_PEOPLE)
-    # JSON is YAML, whatever characters are in a name
-    chosen = [f"inference.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
-    return [*defaults, *given, *chosen]
+        flags["classes"] = tuple(name.strip() for name in args.classes.split(",") if name.strip())
+    return flags | {name: True for name in ("compile", "resolve_overlaps") if getattr(args, name)}
 
 
-def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, Config]:
-    import torch
-
+def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceConfig]:
+    """The model, and its inference section: what people want, then the given options, the flags last."""
     from video_mask2former.hub import load_with_config
 
-    device = args.device or _default_device()
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device} was asked for, but torch sees no GPU. Use --device cpu.")
-    if args.config is None and args.weights is None:
-        try:
-            return load_with_config("demo", None, overrides, device=device)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
-                "with it if the checkpoint has no configuration inside."
-            ) from error
-    if args.config is None:
-        return load_with_config(args.weights, None, overrides, device=device)
-    return load_with_config(args.config, args.weights, overrides, device=device)
+    device = _device(args.device)
+    source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
+    if not args.published:
+        overrides = [*_FOR_PEOPLE, *overrides]
+    try:
+        model, config = load_with_config(source or "demo", weights, overrides, device=device)
+    except FileNotFoundError as error:
+        if source is not None:
+            raise
+        raise FileNotFoundError(
+            "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
+            "with it if the checkpoint has no configuration inside."
+        ) from error
+    return model, replace(config.inference, **_flags(args))
 
 
-def _default_device() -> str:
+def _device(name: str | None) -> str:
+    """The device that was asked for, once it is known to work; under torchrun every process has a GPU of its own."""
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {name} was asked for, but torch sees no GPU. Use --device cpu.")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"--device must be cpu, cuda, cuda:1 or another that torch can use, got {name}: {reason}"
+        ) from error
+    return name
 
 
 def _identity(path: str | None) -> Any:

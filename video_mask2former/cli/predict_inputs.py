@@ -38,7 +38,11 @@ def find_inputs(words: Sequence[str]) -> list[PredictInput]:
     of such folders, a glob of videos or of images, or the number of a camera. What does not exist is kept as it is, to
     be reported when its turn comes.
     """
-    sources = list(dict.fromkeys(source for word in words for source in _expand(word)))
+    by_place: dict[str | int, str | int] = {}
+    for word in words:
+        for source in _expand(word):
+            by_place.setdefault(source if isinstance(source, int) else os.path.abspath(source), source)
+    sources = list(by_place.values())
     return [PredictInput(source, name) for source, name in zip(sources, _unique_names(sources), strict=True)]
 
 

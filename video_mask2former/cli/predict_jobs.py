@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
+import tempfile
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ class PredictTask:
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
+        frame_rate: Rate of images, which do not say their own.
         model: What identifies the model: configuration and weights.
         settings: How it is run.
         overwrite: Predict again what is done.
@@ -48,6 +52,7 @@ class PredictTask:
     start: int | None
     end: int | None
     every: int
+    frame_rate: Fraction | None
     model: dict[str, Any]
     settings: InferenceSettings
     overwrite: bool = False
@@ -56,9 +61,22 @@ class PredictTask:
         """Where the files of an input go."""
         return self.output / entry.name
 
+    def job(self, entry: PredictInput) -> VideoJob:
+        """The work on an input."""
+        return VideoJob(
+            entry.source,
+            self.folder(entry),
+            self.choice,
+            start=self.start,
+            end=self.end,
+            every=self.every,
+            frame_rate=self.frame_rate,
+            backend=self.settings.video_backend,
+        )
+
     def request(self, entry: PredictInput) -> dict[str, Any]:
         """What was asked for, in JSON's types; a video is done if its marker says that the same was."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in SAME_RESULT}
+        settings = {key: value for key, value in self.settings.describe().items() if key not in SAME_RESULT}
         settings["tracker"] = self.settings.tracker_name
         request = {
             "input": file_identity(entry.source),
@@ -66,28 +84,41 @@ class PredictTask:
             "settings": settings,
             "outputs": asdict(self.choice),
             "frames": [self.start, self.end, self.every],
+            "frame_rate": None if self.frame_rate is None else str(self.frame_rate),
         }
         return dict(json.loads(json.dumps(request)))
 
     def is_done(self, entry: PredictInput) -> bool:
-        """Whether an earlier run did all that is asked for now."""
-        marker = self.folder(entry) / MARKER
-        if self.overwrite or not marker.is_file():
+        """Whether an earlier run did all that is asked for now, and its files are still there."""
+        folder, found = self.folder(entry), self.earlier_run(entry)
+        if self.overwrite or found.get("request") != self.request(entry):
             return False
+        return all((folder / name).exists() for name in found.get("files", ()))
+
+    def earlier_run(self, entry: PredictInput) -> dict[str, Any]:
+        """What the marker in the folder of an input says, nothing if there is none or it cannot be read."""
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-        except ValueError:
-            return False
-        return isinstance(found, dict) and found.get("request") == self.request(entry)
+            found = json.loads((self.folder(entry) / MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def file_identity(source: str | int) -> dict[str, Any]:
-    """What tells one version of a file from another without reading it: path, size and time of change."""
-    if isinstance(source, int) or not os.path.exists(source):
+    """What tells one version of a source from another without reading it: its path, and size and age of its files."""
+    if isinstance(source, int):
         return {"source": source}
-    status = os.stat(source)
-    size = None if os.path.isdir(source) else status.st_size
-    return {"source": os.path.abspath(source), "size": size, "modified": status.st_mtime_ns}
+    if os.path.isdir(source):
+        names = [entry.path for entry in os.scandir(source)]
+    else:
+        names = [source] if os.path.exists(source) else glob.glob(source, recursive=True)
+    status = [os.stat(name) for name in names if os.path.isfile(name)]
+    return {
+        "source": os.path.abspath(source),
+        "files": len(status),
+        "size": sum(each.st_size for each in status),
+        "modified": max((each.st_mtime_ns for each in status), default=None),
+    }
 
 
 def run_task(task: PredictTask, inputs: list[PredictInput], predictor: VideoPredictor, *, debug: bool = False) -> int:
@@ -106,21 +137,22 @@ def run_task(task: PredictTask, inputs: list[PredictInput], predictor: VideoPred
             _predict_one(task, entry, predictor, title)
         except EXPECTED_ERRORS as error:
             num_failed += 1
-            text = describe_error(error)
-            logger.error("%s", text if str(entry.source) in text else f"{entry.source}: {text}", exc_info=debug)
+            logger.error("%s", _describe_failure(error, entry, task.folder(entry)), exc_info=debug)
     return num_failed
 
 
+def _describe_failure(error: BaseException, entry: PredictInput, folder: Path) -> str:
+    text = describe_error(error)
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        # a full disk does not say which
+        text = f"{error.strerror}, writing to {folder} or to {tempfile.gettempdir()}."
+    return text if str(entry.source) in text else f"{entry.source}: {text}"
+
+
 def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredictor, title: str) -> None:
-    folder = task.folder(entry)
-    job = VideoJob(
-        *(entry.source, folder, task.choice),
-        start=task.start,
-        end=task.end,
-        every=task.every,
-        backend=task.settings.video_backend,
-    )
+    folder, job = task.folder(entry), task.job(entry)
     with job.open() as reader:
+        _warn_of_replacing(task, entry)
         (folder / MARKER).unlink(missing_ok=True)
         before = dict(predictor.clock.seconds)
         with tqdm(total=reader.num_frames, desc=title, unit="frame", dynamic_ncols=True) as bar:
@@ -147,7 +179,12 @@ def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredict
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     total = sum(seconds.values())
     shares = ", ".join(f"{stage} {value / total:.0%}" for stage, value in seconds.items())
-    logger.info(
-        "%s: %d objects on %d frames, %.1f frames/s (%s), in %s",
-        *(title, len(result), reader.num_read, reader.num_read / total, shares, folder),
-    )
+    found = f"{len(result)} object{'' if len(result) == 1 else 's'} on {reader.num_read} frames"
+    logger.info("%s: %s, %.1f frames/s (%s), in %s", title, found, reader.num_read / total, shares, folder)
+
+
+def _warn_of_replacing(task: PredictTask, entry: PredictInput) -> None:
+    """Say so if the folder holds the results of another video of the same name."""
+    before = task.earlier_run(entry).get("request", {}).get("input", {}).get("source")
+    if before not in (None, task.request(entry)["input"]["source"]):
+        logger.warning("%s held the results of %s, which are replaced", task.folder(entry), before)

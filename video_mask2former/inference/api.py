@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from video_mask2former.inference.frame_stream import FrameStream
+from video_mask2former.inference.frame_stream import FrameStream, check_state
 from video_mask2former.inference.model_runner import SegmentationModel
-from video_mask2former.inference.predictor import VideoPredictor, as_video, frames_from, read_frames
+from video_mask2former.inference.predictor import Progress, VideoPredictor, as_video, frames_from, read_frames
 from video_mask2former.inference.settings import InferenceSettings, Mode, Precision, TrackerChoice
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoSource, open_video
@@ -32,6 +32,7 @@ def segment_video(
     dtype: Precision | None = None,
     chunk_size: int | None = None,
     settings: InferenceSettings | None = None,
+    progress: Progress | None = None,
 ) -> VideoInstances:
     """Find and track the objects of a video; a single image is a video of one frame.
 
@@ -46,7 +47,7 @@ def segment_video(
     Args:
         model: A :class:`~video_mask2former.models.VideoMask2Former` in eval mode, or anything with its ``encode`` and
             ``decode``; it runs on the device it is on.
-        source: A video file, an image, a folder or glob of images, a camera index, an array ``(T, H, W, 3)`` or
+        source: A video file, an image, a folder, glob or list of images, a camera index, an array ``(T, H, W, 3)`` or
             ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any iterable of frames; all uint8 RGB.
         mode: ``online``, window by window with a tracker, or ``clip``, as one clip.
         window: Frames of a window.
@@ -64,6 +65,7 @@ def segment_video(
         dtype: Precision that the model runs in.
         chunk_size: Frames that the backbone sees at once.
         settings: All of the above and more, in one object.
+        progress: Called with the number of frames done, whenever some are.
 
     Returns:
         Tracks with ids from 1; masks have the size of the source and its frame indices.
@@ -86,7 +88,7 @@ def segment_video(
         dtype=dtype,
         chunk_size=chunk_size,
     )
-    return VideoPredictor(model, chosen).predict(source, start=start, end=end, every=every)
+    return VideoPredictor(model, chosen).predict(source, start=start, end=end, every=every, progress=progress)
 
 
 def stream_video(
@@ -138,6 +140,10 @@ def stream_video(
 
     Returns:
         An iterator, which can also give the frames and save its state.
+
+    Raises:
+        FileNotFoundError: If the source does not exist.
+        ValueError: If the source cannot be read, an option makes no sense, or the state does not fit the options.
     """
     chosen = (settings or InferenceSettings()).updated(
         mode="online",
@@ -155,5 +161,6 @@ def stream_video(
     backend = chosen.video_backend
     if state is None:
         return predictor.stream(read_frames(open_video(video, start=start, end=end, every=every, backend=backend)))
-    first = state["last_read"] + every if state["last_read"] >= 0 else start or 0
+    last_read = check_state(state)["last_read"]
+    first = last_read + every if last_read >= 0 else start or 0
     return predictor.stream(frames_from(video, first, end=end, every=every, backend=backend), state=state)

@@ -111,8 +111,7 @@ class FrameStream(Iterator[FrameInstances]):
         Raises:
             ValueError: If it was saved with other settings of windows or tracker, or by another version.
         """
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected a stream state of version {STATE_VERSION}, got {state.get('version')!r}.")
+        check_state(state)
         mine = _identity(self._settings)
         for name, value in state["settings"].items():
             if mine[name] != value:
@@ -181,6 +180,20 @@ class FrameStream(Iterator[FrameInstances]):
                     if mask is not None:
                         self._recorder.add_mask(update.track_ids[row], index, mask, score)
             self._pending.append((image, _frame_instances(index, image, update, shown, frame_masks)))
+
+
+def check_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``state`` if it is one of a stream.
+
+    Raises:
+        ValueError: If it is something else, or was saved by another version.
+    """
+    if state.get("version") != STATE_VERSION:
+        raise ValueError(
+            f"state must be what FrameStream.state_dict gave, version {STATE_VERSION}, got version "
+            f"{state.get('version')!r} with {sorted(map(str, state))[:5]}."
+        )
+    return state
 
 
 def _frame_instances(

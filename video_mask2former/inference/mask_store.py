@@ -8,11 +8,14 @@ import weakref
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeVar
 
 from video_mask2former.rle import Rle
 
 MEMORY_BYTES = 32 * 2**20
+
+Value = TypeVar("Value")
 
 
 class MaskStore:
@@ -55,15 +58,36 @@ class MaskStore:
         return Rle(size=[self._size[0], self._size[1]], counts=counts.decode("ascii"))
 
 
-class StoredMasks(Mapping[int, Rle]):
-    """The masks of one track, frame index to mask, read from the store when they are asked for.
+class _ByFrame(Mapping[int, Value]):
+    """Something for each of some frames, which are held in ascending order. Pickles and copies as a plain dict."""
 
-    Pickles and copies as a plain dict.
-    """
+    def __init__(self, frames: array[int]) -> None:
+        self._frames = frames
+
+    def position(self, frame_index: int | Integral) -> int:
+        """Where a frame is among those held, -1 if it is not."""
+        position = bisect_left(self._frames, frame_index)
+        return position if position < len(self._frames) and self._frames[position] == frame_index else -1
+
+    def __contains__(self, frame_index: object) -> bool:
+        return isinstance(frame_index, Integral) and self.position(frame_index) >= 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class StoredMasks(_ByFrame[Rle]):
+    """The masks of one track, frame index to mask, read from the store when they are asked for."""
 
     def __init__(self, store: MaskStore) -> None:
+        super().__init__(array("q"))
         self._store = store
-        self._frames = array("q")
         self._offsets = array("q")
         self._lengths = array("l")
         self._scores = array("d")
@@ -79,21 +103,24 @@ class StoredMasks(Mapping[int, Rle]):
         self._lengths.append(length)
         self._scores.append(score)
 
-    def frame_scores(self) -> dict[int, float]:
+    def frame_scores(self) -> Mapping[int, float]:
         """Frame index to the confidence on that frame."""
-        return dict(zip(self._frames, self._scores, strict=True))
+        return _StoredScores(self._frames, self._scores)
 
     def __getitem__(self, frame_index: int) -> Rle:
-        position = bisect_left(self._frames, frame_index)
-        if position == len(self._frames) or self._frames[position] != frame_index:
+        position = self.position(frame_index)
+        if position < 0:
             raise KeyError(frame_index)
         return self._store.read(self._offsets[position], self._lengths[position])
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._frames)
 
-    def __len__(self) -> int:
-        return len(self._frames)
+class _StoredScores(_ByFrame[float]):
+    def __init__(self, frames: array[int], scores: array[float]) -> None:
+        super().__init__(frames)
+        self._scores = scores
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+    def __getitem__(self, frame_index: int) -> float:
+        position = self.position(frame_index)
+        if position < 0:
+            raise KeyError(frame_index)
+        return self._scores[position]

@@ -59,11 +59,16 @@ class ModelRunner:
         settings: Sizes, precision and chunks.
         clock: Told how long decoding (resizing) and the model take.
 
+    Raises:
+        ValueError: If the model is in training mode.
+
     Attributes:
         chunk_size: Frames encoded at once; halved when memory runs out, for good.
     """
 
     def __init__(self, model: SegmentationModel, settings: InferenceSettings, clock: StageClock) -> None:
+        if getattr(model, "training", False):
+            raise ValueError("model must be in evaluation mode: call model.eval(). Training leaves results to chance.")
         self._model = model
         self._settings = settings
         self._clock = clock

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,8 @@ from video_mask2former.video_io import VideoReader, VideoWriter
 from video_mask2former.visualization import ContactSheet, MaskAnnotator
 from video_mask2former.visualization.mask_annotator import Mode as OverlayMode
 
+logger = logging.getLogger(__name__)
+
 FILE_NAMES = {
     "overlay": "overlay.mp4",
     "contact_sheet": "contact_sheet.png",
@@ -38,6 +40,7 @@ FILE_NAMES = {
     "masks": "masks",
 }
 IMAGE_OVERLAY = "overlay.png"
+PARTIAL_FRAMES = FILE_NAMES["frames"] + ".partial"
 # Of pictures that come without a frame rate, such as folders of images
 DEFAULT_FRAME_RATE = Fraction(25)
 # The id that a single video has in results.json
@@ -86,8 +89,8 @@ class OutputChoice:
 class FrameOutputs:
     """The outputs that are made frame by frame: overlay, contact sheet, JSON Lines.
 
-    Use it as a context manager: the files appear at its end, and not at all after an error. JSON Lines can be followed
-    while they grow, under the name ``frames.jsonl.partial``.
+    Use it as a context manager: the files appear at its end, each whole or, after an error, not at all.
+    JSON Lines can be followed while they grow, under the name ``frames.jsonl.partial``.
 
     Args:
         folder: Where the files go.
@@ -112,26 +115,25 @@ class FrameOutputs:
                 frame_rate=reader.frame_rate,
                 num_frames=reader.num_frames,
             )
-        self._times = _uneven_times(reader)
+        self._has_variable_rate = reader.has_variable_rate
         self._reader = reader
-        self._stack = contextlib.ExitStack()
         self._video: VideoWriter | None = None
         self._lines: JsonLinesWriter | None = None
-        try:
-            if choice.overlay and not is_image:
-                self._video = self._stack.enter_context(_overlay_writer(folder, choice, reader))
+        with contextlib.ExitStack() as stack:  # undone from the last to the first, each told of the others' errors
             if choice.frames:
-                self._lines = self._open_lines(reader)
-        except BaseException:
-            self._stack.__exit__(*sys.exc_info())
-            raise
+                self._lines = self._open_lines(stack)
+            if choice.overlay and not is_image:
+                self._video = stack.enter_context(_overlay_writer(folder, choice, reader))
+            stack.push(self._save_sheet)
+            self._stack = stack.pop_all()
 
     def add(self, image: np.ndarray, instances: FrameInstances) -> None:
         """Take in the next frame, uint8 RGB ``(H, W, 3)``, and what is on it."""
         if self._annotator is not None:
             picture = self._annotator.annotate(image, instances, self._class_names)
             if self._video is not None:
-                self._video.write(picture, None if self._times is None else self._times[instances.frame_index])
+                time = self._reader.time_seconds(instances.frame_index) if self._has_variable_rate else None
+                self._video.write(picture, time)
             else:
                 self._save_picture(picture)
         if self._sheet is not None:
@@ -151,25 +153,28 @@ class FrameOutputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
-        if error is not None:
-            return
-        if self._sheet is not None:
+
+    def _save_sheet(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._sheet is not None:
             self._sheet.save(self._folder / FILE_NAMES["contact_sheet"])
-        if self._lines is not None:
-            self._lines.path.replace(self._folder / FILE_NAMES["frames"])
 
-    def _open_lines(self, reader: VideoReader) -> JsonLinesWriter:
-        path = self._folder / (FILE_NAMES["frames"] + ".partial")
+    def _open_lines(self, stack: contextlib.ExitStack) -> JsonLinesWriter:
+        path = self._folder / PARTIAL_FRAMES
 
-        def remove(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-            if error is not None:
+        def finish(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+            if error is None:
+                path.replace(self._folder / FILE_NAMES["frames"])
+            else:
                 path.unlink(missing_ok=True)
 
-        self._stack.push(remove)
+        stack.push(finish)
+        reader = self._reader
         writer = JsonLinesWriter(
             path, reader.size, frame_rate=reader.frame_rate, class_names=self._class_names, source=reader.name
         )
-        return self._stack.enter_context(writer)
+        return stack.enter_context(writer)
 
     def _save_picture(self, picture: np.ndarray) -> None:
         with atomic_path(self._folder / IMAGE_OVERLAY) as temporary:
@@ -203,7 +208,8 @@ def write_result_files(
         if choice.mots:
             writers.append(stack.enter_context(MotsWriter(folder / FILE_NAMES["mots"])))
         if choice.masks:
-            writers.append(stack.enter_context(_mask_writer(stack, folder / FILE_NAMES["masks"])))
+            remove_path(folder / FILE_NAMES["masks"])
+            writers.append(stack.enter_context(MaskPngWriter(folder / FILE_NAMES["masks"])))
         for index in frame_indices if writers else ():
             instances = video.at_frame(index)
             for writer in writers:
@@ -213,38 +219,35 @@ def write_result_files(
 def remove_other_files(folder: Path, kept: list[str]) -> None:
     """Remove what earlier runs with other choices wrote, so that the files of a folder belong together."""
     for name in {*FILE_NAMES.values(), IMAGE_OVERLAY} - set(kept):
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove_path(folder / name)
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Remove what a run left behind that was killed before it could do so itself."""
+    for name in (*FILE_NAMES.values(), IMAGE_OVERLAY):
+        path = Path(name)
+        # the names that atomic_path makes, and those that grow under one of their own
+        for leftover in (*folder.glob(f".{path.stem}-*.tmp{path.suffix}"), folder / f"{name}.partial"):
+            remove_path(leftover)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _overlay_writer(folder: Path, choice: OutputChoice, reader: VideoReader) -> VideoWriter:
-    start_seconds = reader.time_seconds(reader.frame_index(0)) or 0.0
+    audio_from = None
+    if choice.audio and Path(reader.name).is_file():
+        audio_from = reader.name
+    elif choice.audio:
+        logger.info("%s has no sound to copy", reader.name)
     return VideoWriter(
         folder / FILE_NAMES["overlay"],
         reader.playback_rate or DEFAULT_FRAME_RATE,
-        audio_from=reader.name if choice.audio else None,
-        audio_start_seconds=start_seconds if choice.audio else 0.0,
+        audio_from=audio_from,
+        audio_start_seconds=reader.time_seconds(reader.frame_index(0)) or 0.0,
     )
-
-
-def _uneven_times(reader: VideoReader) -> dict[int, float] | None:
-    """Time of each frame by its index, where the frame rate varies; None where frames are evenly spaced."""
-    times = reader.timestamps
-    if times is None or reader.playback_rate is None or len(times) < 2:
-        return None
-    even = np.arange(len(times)) / float(reader.playback_rate)
-    if np.abs(times - times[0] - even).max() < 0.5 / float(reader.playback_rate):
-        return None
-    return {reader.frame_index(position): float(time) for position, time in enumerate(times)}
-
-
-def _mask_writer(stack: contextlib.ExitStack, folder: Path) -> MaskPngWriter:
-    """A writer that replaces the folder of an earlier run, and leaves nothing behind after an error."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    writer = MaskPngWriter(folder)
-    stack.callback(shutil.rmtree, writer.partial_folder, ignore_errors=True)
-    return writer

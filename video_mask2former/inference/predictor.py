@@ -100,7 +100,13 @@ class VideoPredictor:
         return TrackRecorder(size, self._rules)
 
     def finish(self, recorder: TrackRecorder, reader: VideoReader) -> VideoInstances:
-        """The tracks of a video that was streamed to its end."""
+        """The tracks of a video that was streamed to its end.
+
+        Raises:
+            ValueError: If not one frame of it came.
+        """
+        if reader.num_read == 0:
+            raise ValueError(f"{reader.name}: not one of the chosen frames can be decoded.")
         return recorder.result(reader.source_num_frames, reader.frame_rate, self.class_names)
 
     def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 
 import torch
@@ -12,6 +13,8 @@ from video_mask2former.inference.selection import SelectionRules, select_instanc
 from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.tracking import TrackUpdate
+
+logger = logging.getLogger(__name__)
 
 
 class TrackRecorder:
@@ -57,6 +60,13 @@ class TrackRecorder:
             return ()
         ids = list(self._class_logits)
         selection = select_instances(torch.stack(list(self._class_logits.values())), self._rules)
+        if selection.num_left_out and self._rules.score_threshold > 0:
+            logger.warning(
+                "%d tracks reach the score of %g; the best %d are reported (top_k)",
+                len(selection) + selection.num_left_out,
+                self._rules.score_threshold,
+                self._rules.top_k,
+            )
         next_id = max(ids) + 1
         used: set[int] = set()
         tracks = []

@@ -52,11 +52,13 @@ class Selection:
             several labels.
         labels: Class of each, ``(N,)`` int64.
         scores: Class probability of each, ``(N,)``.
+        num_left_out: How many more have the score, but not a place among the top k.
     """
 
     indices: Tensor
     labels: Tensor
     scores: Tensor
+    num_left_out: int = 0
 
     def __len__(self) -> int:
         return self.indices.shape[0]
@@ -82,7 +84,8 @@ def select_instances(class_logits: Tensor, rules: SelectionRules) -> Selection:
     scores, order = candidates.topk(min(rules.top_k, candidates.numel()))
     is_kept = scores >= rules.score_threshold
     scores, order = scores[is_kept], order[is_kept]
-    return Selection(indices=order // num_classes, labels=order % num_classes, scores=scores)
+    num_left_out = int((candidates >= rules.score_threshold).sum()) - len(scores)
+    return Selection(order // num_classes, order % num_classes, scores, num_left_out)
 
 
 def class_indices(classes: Sequence[str | int], class_names: Sequence[str], num_classes: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from video_mask2former.inference.clips import Remainder, WindowPlan
@@ -93,8 +93,10 @@ class InferenceSettings:
             if value not in choices and not (value is None and name in ("tracker", "feature_dtype")):
                 further = ", or a class of trackers" if name == "tracker" else ""
                 raise ValueError(f"{name} must be one of {', '.join(choices)}{further}, got {value!r}.")
-        if isinstance(self.classes, str):
-            raise ValueError(f"classes must be a sequence of names or indices, got {self.classes!r}.")
+        if isinstance(self.classes, str) or (self.classes is not None and not self.classes):
+            raise ValueError(
+                f"classes must be a sequence of one name or index or more, got {self.classes!r}. None means all."
+            )
         for name in ("short_side", "max_side", "chunk_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -130,6 +132,10 @@ class InferenceSettings:
         if "classes" in given and not isinstance(given["classes"], str):
             given["classes"] = tuple(given["classes"])
         return replace(self, **given)
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, a tracker by its name; to tell by whether two runs were alike."""
+        return asdict(replace(self, tracker=None)) | {"tracker": self.tracker_name}
 
     @property
     def is_whole_clip(self) -> bool:

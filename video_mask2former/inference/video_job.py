@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-from video_mask2former.inference.outputs import FrameOutputs, OutputChoice, remove_other_files, write_result_files
+from video_mask2former.inference.outputs import (
+    FrameOutputs,
+    OutputChoice,
+    remove_other_files,
+    remove_unfinished_files,
+    write_result_files,
+)
 from video_mask2former.inference.predictor import Progress, VideoPredictor, read_frames
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
@@ -27,6 +34,7 @@ class VideoJob:
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
+        frame_rate: Rate of images, which do not say their own.
         backend: Decoder of video files.
     """
 
@@ -39,12 +47,14 @@ class VideoJob:
         start: int | None = None,
         end: int | None = None,
         every: int = 1,
+        frame_rate: Fraction | None = None,
         backend: Backend = "pyav",
     ) -> None:
         self._source: VideoSource = source
         self._folder = folder
         self._choice = choice
-        self._selection = (start, end, every)
+        self._start, self._end, self._every = start, end, every
+        self._frame_rate = frame_rate
         self._backend: Backend = backend
         path = None if isinstance(source, int) else Path(source)
         self.is_image = path is not None and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
@@ -56,8 +66,14 @@ class VideoJob:
             FileNotFoundError: If it does not exist.
             ValueError: If it cannot be read, or no frame of it is chosen.
         """
-        start, end, every = self._selection
-        return open_video(self._source, start=start, end=end, every=every, backend=self._backend)
+        return open_video(
+            self._source,
+            start=self._start,
+            end=self._end,
+            every=self._every,
+            frame_rate=self._frame_rate,
+            backend=self._backend,
+        )
 
     def run(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
         """Predict and write.
@@ -72,12 +88,13 @@ class VideoJob:
             OSError: If a file cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished_files(self._folder)
         if predictor.settings.mode == "online":
             result = self._run_online(predictor, reader, progress)
         else:
             result = self._run_clip(predictor, reader, progress)
         with predictor.clock.measure("output"):
-            indices = range(reader.frame_index(0), reader.frame_index(reader.num_read), self._selection[2])
+            indices = range(reader.frame_index(0), reader.frame_index(reader.num_read), self._every)
             write_result_files(self._folder, self._choice, result, indices, reader)
             remove_other_files(self._folder, self._choice.file_names(is_image=self.is_image))
         return result

@@ -5,10 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TextIO
 
 from video_mask2former.atomic import atomic_path
+
+
+def to_json(value: Any) -> str:
+    """A value as compact JSON.
+
+    Raises:
+        ValueError: If it holds a number that is not finite, which JSON does not have.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 class JsonArrayFile:
@@ -27,8 +37,12 @@ class JsonArrayFile:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write one entry."""
-        line = json.dumps(entry, separators=(",", ":"), allow_nan=False)
-        self._file.write((",\n" if self.num_entries else "\n") + line)
+        self.append_text([to_json(entry)])
+
+    def append_text(self, pieces: Iterable[str]) -> None:
+        """Write one entry that is JSON already, piece by piece, so that it need not be in memory as a whole."""
+        self._file.write(",\n" if self.num_entries else "\n")
+        self._file.writelines(pieces)
         self.num_entries += 1
 
     def __enter__(self) -> JsonArrayFile:

@@ -37,7 +37,8 @@ VOID_INDEX = 255
 class MaskPngWriter:
     """Writes one indexed PNG per frame, ``00000.png`` onwards, and ``objects.json`` saying which index is which track.
 
-    While it works the folder is called ``NAME.partial``; it gets its name when the writer is closed without an error.
+    While it works the folder is called ``NAME.partial``; it gets its name when the writer is closed without an error,
+    and goes after one.
     Overlapping masks are resolved, best score on top.
 
     Args:
@@ -94,13 +95,15 @@ class MaskPngWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            logger.warning("the masks are incomplete; what was written is in %s", self.partial_folder)
-            return
-        (self.partial_folder / OBJECTS_FILE).write_text(json.dumps(self._description(), indent=1), encoding="utf-8")
-        if self.folder.exists():
-            self.folder.rmdir()
-        self.partial_folder.replace(self.folder)
+        try:
+            if error is None:
+                objects = json.dumps(self._description(), indent=1)
+                (self.partial_folder / OBJECTS_FILE).write_text(objects, encoding="utf-8")
+                if self.folder.exists():
+                    self.folder.rmdir()
+                self.partial_folder.replace(self.folder)
+        finally:
+            shutil.rmtree(self.partial_folder, ignore_errors=True)  # gone already, if all went well
 
     def _description(self) -> dict[str, Any]:
         objects = [

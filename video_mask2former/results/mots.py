@@ -36,7 +36,8 @@ class MotsWriter:
 
     Args:
         path: File to write.
-        category_ids: The benchmark's class id of each class index (cars 1, pedestrians 2); ``label + 1`` if None.
+        category_ids: The benchmark's class id of each class index (cars 1, pedestrians 2); counted from 1 without the
+            10, which marks regions to ignore, if None.
         first_frame: What frame index 0 is called: 0 in KITTI MOTS, 1 in MOTSChallenge.
     """
 
@@ -51,10 +52,10 @@ class MotsWriter:
 
     def write(self, instances: FrameInstances) -> None:
         """Append the instances of one frame."""
-        height, width = instances.size
+        (height, width), ids = instances.size, self._category_ids
         resolved = without_overlaps(instances)
         for track_id, label, rle in zip(resolved.track_ids, resolved.labels, resolved.segmentations, strict=True):
-            class_id = dataset_category(label, self._category_ids)
+            class_id = _counted_class_id(label) if ids is None else dataset_category(label, ids)
             if class_id == IGNORE_CLASS_ID:
                 raise ValueError(
                     f"class index {label} would be written as class {IGNORE_CLASS_ID}, which marks regions to ignore. "
@@ -84,7 +85,7 @@ def read_mots(
 
     Args:
         path: File to read.
-        category_ids: The benchmark's class id of each class index; ``class_id - 1`` if None.
+        category_ids: The benchmark's class id of each class index; as :class:`MotsWriter` counts them if None.
         first_frame: What frame index 0 is called in the file.
         num_frames: Length of the video; up to the last frame with an object if None.
         size: Height and width of the frames; from the masks if None.
@@ -112,6 +113,8 @@ def read_mots(
         size = size or mask_size
         rle = require_rle({"size": list(mask_size), "counts": counts}, size, place)
         label = class_index(class_id, back, place)
+        if back is None and class_id > IGNORE_CLASS_ID:
+            label -= 1
         frames.append(FrameInstances(frame - first_frame, size, (track_id,), (label,), (1.0,), (rle,)))
     if num_ignored:
         logger.info("%s: %d regions of the class to ignore were left out", path, num_ignored)
@@ -123,6 +126,10 @@ def read_mots(
         return assemble_tracks(frames, num_frames=num_frames)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _counted_class_id(label: int) -> int:
+    return label + 1 if label + 1 < IGNORE_CLASS_ID else label + 2
 
 
 def _parse(line: str, place: str) -> tuple[int, int, int, tuple[int, int], str]:

@@ -36,7 +36,7 @@ from video_mask2former.results.field_checks import (
     require_rle,
     require_score,
 )
-from video_mask2former.rle import Rle
+from video_mask2former.rle import Rle, rle_area, rle_box
 from video_mask2former.structures import Track, VideoInstances
 
 FORMAT = "video_mask2former.tracks"
@@ -110,15 +110,15 @@ def _lines(
     for number, track in enumerate(video.tracks):
         yield ",\n" if number else "\n"
         yield _dump(_track_header(track, video.class_names))[:-1] + ', "frames": ['
-        areas, boxes = track.areas(), track.boxes_xywh()
         for position, index in enumerate(sorted(track.segmentations)):
+            rle = track.segmentations[index]
             entry = {
                 "frame": index,
                 "time_seconds": _time(index, video, timestamps),
                 "score": None if index not in track.frame_scores else float(track.frame_scores[index]),
-                "box_xywh": [round(value) for value in boxes[index]],
-                "area": areas[index],
-                "segmentation": track.segmentations[index],
+                "box_xywh": [round(value) for value in rle_box(rle)],
+                "area": rle_area(rle),
+                "segmentation": rle,
             }
             yield (",\n  " if position else "\n  ") + _dump(entry)
         yield "]}"

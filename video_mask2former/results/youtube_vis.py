@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from video_mask2former.results.field_checks import (
     require_rle,
     require_score,
 )
-from video_mask2former.results.json_array_file import JsonArrayFile
+from video_mask2former.results.json_array_file import JsonArrayFile, to_json
 from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
 
@@ -52,14 +52,12 @@ class YoutubeVisWriter:
             raise ValueError(f"video {video.video_id} was already written to this file.")
         self._video_ids.add(video.video_id)
         for track in video.tracks:
-            self._array.append(
-                {
-                    "video_id": video.video_id,
-                    "category_id": dataset_category(track.label, self._category_ids),
-                    "score": float(track.score),
-                    "segmentations": [track.segmentations.get(index) for index in range(video.num_frames)],
-                }
-            )
+            header = {
+                "video_id": video.video_id,
+                "category_id": dataset_category(track.label, self._category_ids),
+                "score": float(track.score),
+            }
+            self._array.append_text(_pieces(header, track, video.num_frames))
 
     def __enter__(self) -> YoutubeVisWriter:
         return self
@@ -68,6 +66,14 @@ class YoutubeVisWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._array.__exit__(kind, error, trace)
+
+
+def _pieces(header: dict[str, Any], track: Track, num_frames: int) -> Iterator[str]:
+    """The entry of a track, mask by mask: those of a long video may be on the disk, and can stay there."""
+    yield to_json(header)[:-1] + ',"segmentations":['
+    for index in range(num_frames):
+        yield ("," if index else "") + to_json(track.segmentations.get(index))
+    yield "]}"
 
 
 def write_youtube_vis(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -69,10 +69,7 @@ class VideoReader:
     def __init__(
         self, source: FrameSource, *, name: str = "video", start: int = 0, end: int | None = None, every: int = 1
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be 1 or more, got {every}.")
-        if start < 0 or (end is not None and end <= start):
-            raise ValueError(f"start and end must satisfy 0 <= start < end, got {start = }, {end = }.")
+        check_range(start, end, every)
         if source.num_frames is not None and start >= source.num_frames:
             raise ValueError(f"{name} has {source.num_frames} frames, nothing is left from {start = } on.")
         known = [limit for limit in (end, source.num_frames) if limit is not None]
@@ -112,12 +109,12 @@ class VideoReader:
 
     @property
     def has_variable_rate(self) -> bool:
-        """Whether an even rate would show some frame half a frame period early or late; then write with timestamps."""
-        times = self._source.timestamps
-        if times is None or self.frame_rate is None:
+        """Whether the playback rate would show some frame half a period early or late; then write with timestamps."""
+        times, rate = self.timestamps, self.playback_rate
+        if times is None or rate is None or len(times) == 0:
             return False
-        even = np.arange(len(times)) / float(self.frame_rate)
-        return bool(np.abs(times - even).max() > 0.5 / float(self.frame_rate))
+        even = np.arange(len(times)) / float(rate)
+        return bool(np.abs(times - times[0] - even).max() > 0.5 / float(rate))
 
     def frame_index(self, position: int) -> int:
         """Index in the source of the frame delivered at ``position``."""
@@ -173,6 +170,14 @@ class VideoReader:
         return FrameChunk(indices, np.stack(images))
 
 
+def check_range(start: int | None, end: int | None, every: int) -> None:
+    """Reject what selects no frame of any video."""
+    if every < 1:
+        raise ValueError(f"every must be 1 or more, got {every}.")
+    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        raise ValueError(f"start and end must satisfy 0 <= start < end, got {start = }, {end = }.")
+
+
 def open_video(
     source: VideoSource,
     *,
@@ -186,8 +191,8 @@ def open_video(
 
     Args:
         source: A video file (mp4, mkv, mov, avi, webm, ...), an image, a folder or glob of images (read in natural
-            order), the index of a camera, a numpy array ``(T, H, W, 3)`` or tensor ``(T, 3, H, W)`` of uint8 RGB, or
-            any iterable of uint8 RGB frames ``(H, W, 3)``.
+            order), a list of image files (read in its order), the index of a camera, a numpy array ``(T, H, W, 3)`` or
+            tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames ``(H, W, 3)``.
         start: Index of the first frame to read, 0 if None.
         end: Index of the frame to stop before, None for the end of the video.
         every: Read every so many frames.
@@ -213,13 +218,19 @@ def open_video(
 def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) -> tuple[FrameSource, str]:
     if isinstance(source, (str, os.PathLike)):
         return _path_source(Path(source), rate, backend), os.fspath(source)
-    if isinstance(source, int):
+    if isinstance(source, int) and not isinstance(source, bool):
         return open_camera(source), f"camera {source}"
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return ArraySource(source, rate), "array"
+    if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        paths = [Path(item) for item in source]
+        return ImageSource(paths, rate), str(paths[0].parent)
     if isinstance(source, Iterable):
         return IterableSource(source, rate), "frames"
-    raise TypeError(f"source must be a path, a camera index, an array or an iterable of frames, got {type(source)}.")
+    raise TypeError(
+        f"source must be a path, a camera index, an array or an iterable of frames, got {type(source)}. "
+        "Pictures of other kinds become arrays with numpy.asarray(picture)."
+    )
 
 
 def _path_source(path: Path, rate: Fraction | None, backend: Backend) -> FrameSource:
