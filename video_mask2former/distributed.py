@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import signal
 import tempfile
@@ -19,6 +20,10 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_
 T = TypeVar("T")
 
 GRACE_SECONDS = 30.0  # what the other processes have to end once one has failed
+# What a process waits for the others: in an evaluation one may have hours of video more than another.
+COLLECTIVE_TIMEOUT = datetime.timedelta(hours=6)
+# Mistakes of a user rather than of the program: told in a line, without the way they took through the code.
+USER_ERRORS = (OSError, ValueError, KeyError, ImportError)
 
 
 def is_distributed() -> bool:
@@ -134,8 +139,9 @@ def launch(num_processes: int, function: Callable[..., int], arguments: Sequence
         The exit code of rank 0.
 
     Raises:
-        ValueError: If ``num_processes`` is below 1, or above the number of GPUs.
-        RuntimeError: If a process failed; the message has its traceback.
+        ValueError: If ``num_processes`` is below 1 or above the number of GPUs, or a process failed with one of
+            ``USER_ERRORS``.
+        RuntimeError: If a process failed with another error; the message has its traceback.
         KeyboardInterrupt: If the processes were interrupted.
     """
     if num_processes < 1:
@@ -160,6 +166,10 @@ def launch(num_processes: int, function: Callable[..., int], arguments: Sequence
                 while not context.join(grace_period=GRACE_SECONDS):
                     pass
             except ProcessException as error:
+                told = sorted(Path(folder).glob("error_*"))
+                if told:
+                    text = told[0].read_text(encoding="utf-8")
+                    raise ValueError(f"{text} (in one of {num_processes} processes)") from error
                 raise RuntimeError(f"one of {num_processes} processes failed: {error}") from None
         exit_code = Path(folder) / "exit_code"
         if not exit_code.is_file():  # spawned processes end quietly on KeyboardInterrupt
@@ -176,7 +186,12 @@ def _run_rank(
     os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(num_processes)}
     # A file rather than a port: no port can be taken by somebody else between choosing and using it.
     with _joined(device, f"file://{folder}/rendezvous", index, num_processes):
-        exit_code = function(*arguments)
+        try:
+            exit_code = function(*arguments)
+        except USER_ERRORS as error:
+            text = error.args[0] if isinstance(error, KeyError) and error.args else error
+            (Path(folder) / f"error_{index}").write_text(str(text), encoding="utf-8")
+            raise
         if index == 0:
             (Path(folder) / "exit_code").write_text(str(exit_code))
 
@@ -188,7 +203,14 @@ def _joined(device_type: str, init_method: str, rank: int, world_size: int) -> I
         device_id = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device_id)
     backend = "nccl" if device_type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=world_size, device_id=device_id)
+    dist.init_process_group(
+        backend,
+        init_method=init_method,
+        rank=rank,
+        world_size=world_size,
+        device_id=device_id,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
     try:
         yield
     finally:

@@ -230,6 +230,23 @@ def test_mistakes_are_one_line(run, tmp_path, capsys, arguments: list[str], mess
     assert message.format(**values) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "Lower data.num_workers"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "training.accumulation_steps=2"),
+        (FloatingPointError("training stopped at step 3"), "error: training stopped at step 3"),
+    ],
+)
+def test_errors_of_the_machine_come_with_advice(run, tmp_path, capsys, monkeypatch, error, message) -> None:
+    def fail(*arguments, **options) -> None:
+        raise error
+
+    monkeypatch.setattr("video_mask2former.build.training.train", fail)
+    assert main(["train", "--config", str(run[0]), "--output", str(tmp_path), "--device", "cpu"]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_detectron2_overrides_are_translated() -> None:
     words = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.STEPS", "(100, 200)", "MODEL.WEIGHTS", "a b.pkl", "OUTPUT_DIR", "out"]
     words += ["SOLVER.BASE_LR", "1e-5", "DATASETS.TRAIN", "('x', 'y')", "SOLVER.AMP.ENABLED", "False"]

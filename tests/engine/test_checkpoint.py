@@ -77,6 +77,16 @@ def test_full_disk_is_a_clear_error_and_the_old_checkpoint_intact(tmp_path, monk
     assert folder.load_latest()["iteration"] == 1
 
 
+def test_errors_that_have_nothing_to_do_with_writing_stay_what_they_are(tmp_path, monkeypatch) -> None:
+    def interrupted(*arguments) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(RuntimeError, match="^DataLoader worker"):
+        CheckpointFolder(tmp_path).save(1, {"model": {}})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="the system limits no file sizes")
 def test_a_write_that_fails_midway_leaves_nothing_behind(tmp_path) -> None:
     folder = CheckpointFolder(tmp_path)

@@ -39,10 +39,17 @@ def test_two_processes_agree(tmp_path) -> None:
         assert values["main"] == (rank == 0)
 
 
-def test_launch_names_the_error_of_a_failed_rank(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("is_mistake_of_the_user", "kind", "message"),
+    [
+        (True, ValueError, r"^a rank that fails \(in one of 2 processes\)$"),
+        (False, RuntimeError, r"(?s)Traceback.*a rank that fails"),
+    ],
+)
+def test_launch_names_the_error_of_a_failed_rank(monkeypatch, is_mistake_of_the_user, kind, message) -> None:
     monkeypatch.setattr(distributed, "GRACE_SECONDS", 2.0)
-    with pytest.raises(RuntimeError, match="a rank that fails"):
-        distributed.launch(2, toy_training.fail_on_the_second_rank, (), "cpu")
+    with pytest.raises(kind, match=message):
+        distributed.launch(2, toy_training.fail_on_the_second_rank, (is_mistake_of_the_user,), "cpu")
 
 
 def test_launch_passes_signals_on() -> None:

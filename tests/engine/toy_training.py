@@ -182,9 +182,9 @@ def report_collectives(folder: str) -> int:
     return 7
 
 
-def fail_on_the_second_rank() -> int:
+def fail_on_the_second_rank(is_mistake_of_the_user: bool) -> int:
     if distributed.rank() == 1:
-        raise ValueError("a rank that fails")
+        raise (KeyError if is_mistake_of_the_user else TypeError)("a rank that fails")
     return 0
 
 

@@ -22,7 +22,7 @@ examples:
   torchrun --nproc-per-node 8 -m video_mask2former train --config ytvis_2019/r50 --output runs/r50
   video-mask2former train --config ytvis_2019/r50 --weights model.pth 'data.train=[frames/::my.json]' \\
       model.class_list=null training.max_steps=2000
-  video-mask2former train --config demo --output runs/mine 'data.train=[frames/::my.json]' 'model.class_names=[]'
+  video-mask2former train --config demo --output runs/mine 'data.train=[frames/::my.json]'
 """
 
 
@@ -104,9 +104,32 @@ def _run_rank(config: Config, options: dict[str, Any]) -> int:
             return 0
         try:
             result = train(config, output, device, resume=options["resume"])
-        except FloatingPointError as error:
-            raise ValueError(str(error)) from error
+        except (FloatingPointError, RuntimeError) as error:
+            text = _explained(error)
+            if text is None:
+                raise
+            raise ValueError(text) from error
         return 128 + result.signal_number if result.signal_number else 0
+
+
+def _explained(error: Exception) -> str | None:
+    """What a user can do about an error that is no fault of the program, None for others."""
+    import torch
+
+    if isinstance(error, FloatingPointError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            "the memory of the GPU is not enough. training.accumulation_steps=2 (or more) takes the batch in parts, "
+            "model.activation_checkpointing=true keeps less of each; smaller data.short_sides help as well. "
+            f"--resume goes on from the last checkpoint. ({error})"
+        )
+    if "DataLoader worker" in str(error):
+        return (
+            "a process that reads the data was killed, mostly for want of memory (or of /dev/shm in a container). "
+            f"Lower data.num_workers; --resume goes on from the last checkpoint. ({error})"
+        )
+    return None
 
 
 def _read_config(args: argparse.Namespace) -> Config:

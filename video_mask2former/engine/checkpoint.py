@@ -19,8 +19,8 @@ from video_mask2former.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
 LATEST_FILE = "latest"
+_TORCH_WRITER = "inline_container"  # is in what torch says of a full disk, a RuntimeError
 _FILE_NAME = re.compile(r"checkpoint_(\d+)\.pth")
 
 
@@ -109,7 +109,9 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     try:
         with atomic_path(path) as temporary:
             torch.save(dict(state), temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _TORCH_WRITER not in str(error):
+            raise  # from elsewhere: the death of a loader's worker is raised wherever the program is just then
         number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
         message = _space_message(path, needed, shutil.disk_usage(path.parent).free)
         raise OSError(number, f"{message} Reported: {error}") from error
