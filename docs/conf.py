@@ -16,6 +16,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "vm2f_docs"]
 exclude_patterns = ["_build", "_ext"]
+highlight_language = "text"
 html_theme = "furo"
 html_title = f"video_mask2former {__version__}"
 html_show_sphinx = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from unittest import mock
 
@@ -18,7 +20,16 @@ from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
 from video_mask2former.data.catalog import DATASETS
 
+ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_CONFIG = "video_mask2former.config"
+# Files of the repository that are a page here
+PAGES_OF_FILES = {
+    "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "DECISIONS.md": "decisions.md",
+    "README.md": "index.md",
+    "datasets/ytvis/README.md": "datasets.md",
+}
 
 
 def option_table(section: type[Section]) -> str:
@@ -202,6 +213,19 @@ def unindented(text: str) -> str:
     return "\n".join(line.strip() for line in text.splitlines()).replace("``", "`")
 
 
+def repository_page(name: str) -> str:
+    """A Markdown file from outside of this folder, its links as they are from here."""
+    file = ROOT / name
+
+    def relink(match: re.Match[str]) -> str:
+        path, hash_sign, anchor = match[1].partition("#")
+        target = (file.parent / path).resolve().relative_to(ROOT).as_posix()
+        page = PAGES_OF_FILES.get(target, os.path.relpath(target, "docs"))
+        return f"]({page}{hash_sign}{anchor})"
+
+    return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", relink, file.read_text(encoding="utf-8"))
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "checkpoint-formats": format_table,
     "checkpoint-keys": checkpoint_table,
@@ -212,6 +236,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "detectron2-combined": detectron2_combined_table,
     "detectron2-options": detectron2_option_table,
     "detectron2-unused": detectron2_unused_table,
+    "repository-page": repository_page,
     "shipped-configurations": configuration_table,
 }
 """What the directive ``generated`` can be asked for; the words after the name are arguments."""

@@ -72,10 +72,10 @@ def escape_letters(app: Sphinx, what: str, name: str, obj: object, options: obje
 def simplify_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Leave out the signature of what is not to be called, and the object that stands for an empty dictionary."""
+    """Leave out the signature of what is not to be called, and the name of a default that is made anew each time."""
     if signature and re.fullmatch(r"\(\*args(: [~.\w]+)?, \*\*kwargs(: [~.\w]+)?\)", signature):
         return "", returns
-    return signature and signature.replace("<factory>", "{}"), returns
+    return signature and signature.replace("<factory>", "..."), returns
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
