@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,6 +32,14 @@ DEMO_NAME = "demo"
 DEMO_WEIGHTS = Path(__file__).with_name("demo_model") / "model.safetensors"
 
 _CHECKPOINT_SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".safetensors"}
+# What a model's configuration says of the data it was trained on, and another training does not take over
+_OF_ITS_OWN_TRAINING: dict[str, Any] = {
+    "data.train": [],
+    "data.train_ratios": [],
+    "data.test": [],
+    "model.class_list": None,
+    "model.class_names": [],
+}
 
 
 def load(
@@ -49,7 +58,7 @@ def load(
         config: A YAML file of this package or of Mask2Former, the name of a shipped configuration
             (``ytvis_2019/r50``), a Hugging Face folder, a checkpoint of this package that has its configuration
             inside, or ``"demo"``, the small model that ships with the package. The last three bring their weights
-            along.
+            along. A module that it names (``model.backbone.name: module:Class``) is imported.
         weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
             Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
             unless ``config`` brings its own.
@@ -119,13 +128,14 @@ def train(
     ::
 
         data = {"data.train": ["frames/::train.json"], "data.test": ["frames/::val.json"]}
-        vm2f.train("demo", overrides={**data, "model.class_names": []}, output="runs/mine")  # the classes of the data
+        vm2f.train("demo", overrides=data, output="runs/mine")
         model = vm2f.load("runs/mine/model_final.pth")
 
     A script that calls this trains on several GPUs when torchrun starts it.
 
     Args:
-        config: See :func:`load`. Training starts from the weights that it brings along, if it does.
+        config: See :func:`load`. Where it brings weights along, training starts from them, on data that ``overrides``
+            name, with the classes of the data unless they name those, too.
         weights: The checkpoint to start from; None is that of ``config``, or what its options say.
         overrides: See :func:`load`.
         output: Folder of the run: checkpoints, logs, curves and pictures.
@@ -233,7 +243,7 @@ def training_config(
     settings, _ = _read_source(config, (), has_weights=True)
     bundled = _bundled_weights(config)
     if bundled is not None:
-        settings = apply_overrides(settings, {"training.init_weights": os.fspath(bundled)})
+        settings = apply_overrides(settings, {**_OF_ITS_OWN_TRAINING, "training.init_weights": os.fspath(bundled)})
     given = {"training.init_weights": weights, "training.output": output}
     last = {name: os.fspath(path) for name, path in given.items() if path is not None}
     return apply_overrides(apply_overrides(settings, overrides), last)

@@ -46,8 +46,9 @@ def short_training(folder):
 
 class TestTrain:
     def test_goes_on_from_a_checkpoint_with_the_classes_of_the_data(self, small_config, data, tmp_path):
-        start = build_model(small_config.model)
-        write_checkpoint(tmp_path / "start.pth", start.state_dict(), to_yaml(small_config))
+        named = apply_overrides(small_config, {"model.class_names": ["a", "b", "c"], "data.train_ratios": [1.0]})
+        start = build_model(named.model)
+        write_checkpoint(tmp_path / "start.pth", start.state_dict(), to_yaml(named))
         options = {**short_training(data), "training.learning_rate": 0.0, "training.weight_decay": 0.0}
         result = vm2f.train(tmp_path / "start.pth", overrides=options, output=tmp_path / "run", device="cpu")
         assert (result.step, result.signal_number) == (2, 0)
@@ -78,7 +79,9 @@ class TestTrain:
 class TestTrainingConfig:
     def test_weights_are_the_last_that_are_named(self, small_config):
         assert training_config(small_config).training.init_weights is None
-        assert training_config("demo").training.init_weights == str(DEMO_WEIGHTS)
+        demo = training_config("demo")
+        assert demo.training.init_weights == str(DEMO_WEIGHTS)
+        assert (demo.model.class_names, demo.data.train, demo.data.test) == ((), (), ()), "those of its own training"
         other = {"training.init_weights": "other.pth"}
         assert training_config("demo", overrides=other).training.init_weights == "other.pth"
         assert training_config("demo", "given.pth", other, "runs/x").training.init_weights == "given.pth"
@@ -88,6 +91,7 @@ class TestTrainingConfig:
         write_checkpoint(tmp_path / "start.pth", build_model(small_config.model).state_dict(), to_yaml(small_config))
         words = [f"{name}={json.dumps(value)}" for name, value in short_training(data).items()]
         run = ["train", "--config", str(tmp_path / "start.pth"), "--output", str(tmp_path / "run"), "--device", "cpu"]
+        assert main(run) == 1, "without data there is nothing to train on"
         assert main([*run, *words, "training.evaluate=false"]) == 0
         saved = read_checkpoint(tmp_path / "run" / "model_final.pth").config
         assert saved["training"]["init_weights"] == str(tmp_path / "start.pth")
