@@ -70,6 +70,21 @@ def test_to_huggingface_and_half_precision(published):
     assert_equal(read_checkpoint(half).weights, expected)
 
 
+def test_to_a_huggingface_folder_and_back(published):
+    folder, weights = published
+    there, back = folder / "hf", folder / "back.safetensors"
+    config = str(folder / "small.yaml")
+    words = ["--to", "huggingface", "--config", config, "model.class_names=[cat, dog, cow]"]
+    assert main(["convert", str(folder / "theirs.pkl"), str(there), *words]) == 0
+    loaded = load(there)
+    assert loaded.class_names == ("cat", "dog", "cow")
+    assert_equal(loaded.state_dict(), weights)
+
+    assert main(["convert", str(there), str(back)]) == 0
+    assert load(back).class_names == ("cat", "dog", "cow")
+    assert_equal(load(back).state_dict(), weights)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -77,12 +92,18 @@ def test_to_huggingface_and_half_precision(published):
         (["{folder}/theirs.pkl", "{folder}/x.onnx"], "error: a checkpoint ends in .safetensors"),
         (["{folder}/theirs.pkl", "{folder}/x.pth", "--config", "ytvis_2019/r50"], "does not fit the model"),
         (["{folder}/theirs.pkl", "{folder}/x.pth", "model.num_classes=3"], "error: overrides need a configuration"),
+        (
+            ["{folder}/theirs.pkl", "{folder}/x", "--to", "huggingface"],
+            "error: a Hugging Face folder needs a configuration",
+        ),
+        (["{folder}/backbone.pth", "{folder}/x.pth"], "backbone.pth is the backbone of a model only (torchvision"),
         (["{folder}/other.pth", "{folder}/x.pth"], "error: 1 entries have unknown names, first: 'sem_seg_head.x'"),
     ],
 )
 def test_errors_leave_no_file(published, capsys, words, message):
     folder, _ = published
     write_checkpoint(folder / "other.pth", {"sem_seg_head.x": torch.zeros(1)})
+    write_checkpoint(folder / "backbone.pth", {"layer1.0.conv1.weight": torch.zeros(1)})
     assert main(["convert", *(word.format(folder=folder) for word in words)]) == 1
     assert message in capsys.readouterr().err
-    assert not (folder / "x.pth").exists()
+    assert not (folder / "x.pth").exists() and not (folder / "x").exists()

@@ -42,6 +42,19 @@ def test_expected_errors_are_one_line(monkeypatch, capsys, error, line):
     assert capsys.readouterr().err == line
 
 
+def test_changes_to_the_configuration_may_stand_anywhere():
+    args = cli.parse(["train", "model.num_queries=3", "--output", "runs", "training.seed=4", "--resume", "loss.x=5"])
+    assert args.overrides == ["model.num_queries=3", "training.seed=4", "loss.x=5"]
+    assert args.output == "runs" and args.resume
+
+
+@pytest.mark.parametrize("words", [["train", "a.b=c", "--output", "o", "word"], ["train", "--unknown=3"]])
+def test_other_words_are_errors(capsys, words):
+    with pytest.raises(SystemExit):
+        cli.parse(words)
+    assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
+
+
 def test_debug_shows_where_an_error_came_from(monkeypatch, capsys):
     monkeypatch.setattr(cli, "make_parser", lambda: parser_that(raising(ValueError("bad value"))))
     assert cli.main(["--debug"]) == 1

@@ -14,17 +14,30 @@ from safetensors.torch import save_file
 import video_mask2former as vm2f
 from video_mask2former.build.model import build_model
 from video_mask2former.build.source import read_config
-from video_mask2former.convert import HUGGINGFACE, load_weights
-from video_mask2former.convert.huggingface import convert_config
+from video_mask2former.config import SwinConfig, config_from_mapping, to_mapping
+from video_mask2former.config.loader import merge
+from video_mask2former.convert import HUGGINGFACE, load_weights, write_huggingface_folder
+from video_mask2former.convert.huggingface_config import convert_config
+from video_mask2former.hub import load_with_config
 
-RECORD = Path(__file__).parents[1] / "data" / "golden" / "huggingface_names.json.gz"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+
+
+def read_record(name: str) -> dict[str, dict]:
+    with gzip.open(GOLDEN / name) as file:
+        return json.load(file)
 
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, dict]:
     """Configuration of a small model of transformers, and its names as saved and as in memory (version 5.23)."""
-    with gzip.open(RECORD) as file:
-        return json.load(file)
+    return read_record("huggingface_names.json.gz")
+
+
+@pytest.fixture(scope="module")
+def resnet_record() -> dict[str, dict]:
+    """Configuration and saved names of a small model with a ResNet-50."""
+    return read_record("huggingface_resnet_names.json.gz")
 
 
 @pytest.fixture
@@ -57,6 +70,25 @@ def test_names_are_written_as_transformers_saves_them(folder, record):
     ignored = {name for name in record["saved"] if "empty_weight" in name or "swin.layernorm" in name}
     exported = shapes_of(HUGGINGFACE.key_map.to_theirs(model.state_dict()))
     assert exported == {name: shape for name, shape in record["saved"].items() if name not in ignored}
+
+
+def test_names_with_a_resnet(resnet_record):
+    options = convert_config(resnet_record["config"], {}, "x")
+    with torch.device("meta"):
+        model = build_model(config_from_mapping(options, "x").model)
+    saved = {name: torch.empty(shape, device="meta") for name, shape in resnet_record["saved"].items()}
+    converted = HUGGINGFACE.key_map.to_ours(saved)
+    assert converted.unknown == ()
+    assert shapes_of(converted.weights) == shapes_of(model.state_dict())
+    exported = shapes_of(HUGGINGFACE.key_map.to_theirs(model.state_dict()))
+    assert exported == {name: shape for name, shape in resnet_record["saved"].items() if name not in converted.ignored}
+
+
+@pytest.mark.parametrize(("depths", "depth"), [([3, 4, 6, 3], 50), ([3, 4, 23, 3], 101)])
+def test_resnets_by_their_depths(resnet_record, depths, depth):
+    values = copy.deepcopy(resnet_record["config"])
+    values["backbone_config"]["depths"] = depths
+    assert convert_config(values, {}, "x")["model"]["backbone"] == {"name": "resnet", "resnet": {"depth": depth}}
 
 
 def test_names_of_the_first_video_checkpoints(small_model, randomised):
@@ -100,6 +132,29 @@ def test_video_checkpoints_are_told_by_class_or_name(record, changes, name, is_v
     assert options["inference"]["top_k"] == (10 if is_video else 100)
 
 
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("mask2former-swin-large-coco-panoptic", "panoptic"),
+        ("mask2former-swin-large-ade-semantic", "semantic"),
+        ("mask2former-swin-small-coco-instance", "instance"),
+        ("mine", "instance"),
+    ],
+)
+def test_the_name_tells_the_task(record, name, task):
+    assert convert_config(record["config"], {}, f"/models/{name}")["inference"]["task"] == task
+    assert convert_config(record["config"] | {"_name_or_path": name}, {}, "x")["inference"]["task"] == task
+
+
+def test_the_frame_size_is_the_preprocessors(record):
+    size = {"shortest_edge": 640, "longest_edge": 2560}
+    inference = convert_config(record["config"], {"size": size}, "x")["inference"]
+    assert (inference["short_side"], inference["max_side"]) == (640, 2560)
+    assert (
+        convert_config(record["config"], {"size": {"height": 384, "width": 384}}, "x")["inference"]["short_side"] == 800
+    )
+
+
 def test_class_names_and_normalisation_are_taken_along(record):
     labels = {"1": "dog", "0": "cat", "2": "cow"}
     preprocessor = {"image_mean": [0.48500001430511475, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -116,10 +171,14 @@ def test_class_names_and_normalisation_are_taken_along(record):
         (lambda values: values.update(pre_norm=True), "pre_norm in config.json of x must be False, got True"),
         (lambda values: values.pop("num_queries"), "lacks num_queries"),
         (lambda values: values.pop("backbone_config"), "has no backbone_config"),
-        (lambda values: values.update(feature_size=64), "feature_size and hidden_dim .* must be equal, got 64 and 32"),
         (
             lambda values: values["backbone_config"].update(model_type="resnet"),
-            "backbone_config.model_type in config.json of x must be 'swin' or 'maskformer-swin', got 'resnet'",
+            r"backbone_config.hidden_act in config.json of x must be 'relu', got 'gelu'",
+        ),
+        (lambda values: values.update(feature_size=64), "feature_size and hidden_dim .* must be equal, got 64 and 32"),
+        (
+            lambda values: values["backbone_config"].update(model_type="convnext"),
+            "model_type in config.json of x must be 'swin' or 'maskformer-swin' or 'resnet', got 'convnext'",
         ),
     ],
 )
@@ -144,6 +203,98 @@ def test_broken_folders_say_so(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match="must hold a JSON object, got list"):
         read_config(tmp_path)
+
+
+SMALL = {
+    "model": {
+        "num_classes": 3,
+        "class_names": ["cat", "dog", "cow"],
+        "num_queries": 4,
+        "hidden_dim": 32,
+        "num_heads": 8,
+        "feedforward_dim": 8,
+        "num_decoder_layers": 2,
+        "temporal_position_encoding": False,
+        "pixel_decoder": {"num_layers": 1, "feedforward_dim": 8, "mask_dim": 16},
+        "backbone": {
+            "name": "swin",
+            "swin": {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2], "window_size": 2},
+        },
+    },
+    "loss": {"mask_weight": 4.0, "no_object_weight": 0.3, "num_points": 99},
+    "inference": {"mode": "online", "window": 1, "short_side": 64, "max_side": 96, "top_k": 100},
+}
+SWIN = {"model": {}}
+RESNET = {"model": {"backbone": {"name": "resnet", "swin": to_mapping(SwinConfig())}}}
+VIDEO = {"model": {"temporal_position_encoding": True}, "inference": {"mode": "clip", "window": None, "top_k": 10}}
+
+
+def random_model(config):
+    """A model whose outputs are neither zero nor infinite, for weights that all differ."""
+    model = build_model(config.model)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            is_scale = tensor.ndim == 1 and "norm" in name and name.endswith(("weight", "running_var"))
+            noise = 0.2 * torch.randn_like(tensor)
+            if tensor.ndim == 4:
+                noise /= tensor[0].numel() ** 0.5 * 0.2
+            tensor.copy_(noise.abs() + 1 if is_scale else noise)
+    return model.eval()
+
+
+@pytest.mark.parametrize("changes", [SWIN, RESNET, VIDEO], ids=["swin", "resnet", "video"])
+def test_a_written_folder_reads_back(tmp_path, changes):
+    config = config_from_mapping(merge(SMALL, changes), "test")
+    model = random_model(config)
+    write_huggingface_folder(tmp_path / "x", model.state_dict(), to_mapping(config))
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    loaded, read = load_with_config(tmp_path / "x")
+    assert (read.model, read.loss, read.inference) == (config.model, config.loss, config.inference)
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"backbone": {"name": "efficientnet_lite0"}}}, "swin and resnet, got 'efficientnet_lite0'"),
+        ({"model": {"pixel_decoder": {"num_points": 3}}}, "4 sampling points, got model.pixel_decoder.num_points = 3"),
+    ],
+)
+def test_what_transformers_lacks_is_not_written(tmp_path, changes, message):
+    config = config_from_mapping(merge(SMALL, changes), "test")
+    with pytest.raises(ValueError, match=message):
+        write_huggingface_folder(tmp_path / "x", build_model(config.model).state_dict(), to_mapping(config))
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("changes", [SWIN, RESNET], ids=["swin", "resnet"])
+def test_transformers_reads_a_written_folder(tmp_path, changes):
+    transformers = pytest.importorskip("transformers")
+    config = config_from_mapping(merge(SMALL, changes), "test")
+    ours = random_model(config)
+    write_huggingface_folder(tmp_path, ours.state_dict(), to_mapping(config))
+    theirs, info = transformers.AutoModelForUniversalSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert all("layernorm" in name or "num_batches_tracked" in name for name in info["missing_keys"])
+    assert theirs.config.id2label == {0: "cat", 1: "dog", 2: "cow"}
+    assert torch.equal(theirs.criterion.empty_weight, torch.tensor([1.0, 1.0, 1.0, 0.3]))
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    frame = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
+    pixels = processor(images=frame, return_tensors="pt")["pixel_values"].double()
+    ours.double()
+    torch.testing.assert_close(pixels[0], (frame - ours.pixel_mean) / ours.pixel_std, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        output, expected = ours(frame[None, None]), theirs.double().eval()(pixel_values=pixels)
+    scale = output.mask_logits.dense().abs().max()
+    torch.testing.assert_close(output.class_logits, expected.class_queries_logits, rtol=1e-4, atol=1e-4)
+    difference = output.mask_logits.dense()[:, :, 0] - expected.masks_queries_logits
+    assert difference.abs().max() < 1e-4 * scale
 
 
 def test_outputs_equal_those_of_transformers(tmp_path, record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "With a configuration, the weights are checked against the model and the result carries it inside.",
     )
     parser.add_argument("input", help="checkpoint file or Hugging Face folder")
-    parser.add_argument("output", help="file to write: .safetensors, .pth or .pkl")
+    parser.add_argument(
+        "output",
+        help="file to write: .safetensors, .pth or .pkl; with --to huggingface also a folder, which transformers reads",
+    )
     parser.add_argument("--config", help="configuration of the model: a YAML file or a name such as ytvis_2019/r50")
     parser.add_argument("--to", choices=_TARGETS, default=_TARGETS[0], help="whose names to write (default: ours)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="type to write (default: as it is)")
@@ -41,25 +45,37 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = read_checkpoint(args.input)
     config = _find_config(args, checkpoint)
-    weights, report = _our_weights(checkpoint, config)
+    weights, report = _our_weights(checkpoint, config, args.input)
     _print_report(report, args.input)
     if args.dtype is not None:
         dtype = getattr(torch, args.dtype)
         weights = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
-    is_ours = args.to == _TARGETS[0]
-    write_checkpoint(
-        args.output,
-        weights if is_ours else _their_weights(weights, args.to),
-        to_yaml(config) if is_ours and config is not None else None,
-    )
+    if args.to == "huggingface" and not Path(args.output).suffix:
+        _write_folder(args, weights, config)
+    elif args.to == "video_mask2former":
+        write_checkpoint(args.output, weights, to_yaml(config) if config is not None else None)
+    else:
+        write_checkpoint(args.output, _their_weights(weights, args.to))
     print(f"wrote {args.output}")
     return 0
 
 
+def _write_folder(args: argparse.Namespace, weights: Mapping[str, Tensor], config: Config | None) -> None:
+    from video_mask2former.build.model import class_names_of
+    from video_mask2former.config import to_mapping
+    from video_mask2former.convert import write_huggingface_folder
+
+    if config is None:
+        raise ValueError(
+            f"a Hugging Face folder needs a configuration, and {args.input} has none inside. Give --config."
+        )
+    options = to_mapping(config)
+    options["model"]["class_names"] = list(class_names_of(config.model))
+    write_huggingface_folder(args.output, weights, options)
+
+
 def _find_config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config | None:
     """From the option, from the Hugging Face folder, or from inside the checkpoint."""
-    from pathlib import Path
-
     from video_mask2former.build.source import config_of_checkpoint, read_config
     from video_mask2former.convert import HUGGINGFACE_CONFIG
 
@@ -73,7 +89,7 @@ def _find_config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config | N
     return config
 
 
-def _our_weights(checkpoint: Checkpoint, config: Config | None) -> tuple[dict[str, Tensor], LoadReport]:
+def _our_weights(checkpoint: Checkpoint, config: Config | None, name: str) -> tuple[dict[str, Tensor], LoadReport]:
     """The weights under our names; those that the model has, in its shapes, where the configuration is known."""
     import torch
 
@@ -81,6 +97,11 @@ def _our_weights(checkpoint: Checkpoint, config: Config | None) -> tuple[dict[st
     from video_mask2former.convert import LoadReport, convert_weights, load_weights
 
     source, converted = convert_weights(checkpoint.weights)
+    if source.is_backbone:
+        raise ValueError(
+            f"{name} is the backbone of a model only ({source.name}). It needs no conversion: name it in "
+            "model.backbone.weights, which training starts from."
+        )
     if config is not None:
         # On the meta device nothing is copied, but everything is checked.
         with torch.device("meta"):

