@@ -20,7 +20,7 @@ from video_mask2former.build.measurement import find_ground_truth, measure
 from video_mask2former.build.model import build_model
 from video_mask2former.build.source import config_of_checkpoint, read_config
 from video_mask2former.config import Config, Overrides, apply_overrides
-from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, load_weights, read_checkpoint
+from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, identify_format, load_weights, read_checkpoint
 from video_mask2former.engine import TrainingResult
 from video_mask2former.evaluation import Report
 from video_mask2former.inference import InferenceSettings
@@ -99,6 +99,7 @@ def load_with_config(
     allow_partial: bool = False,
 ) -> tuple[VideoMask2Former, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
+    place = _usable_device(device)
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
@@ -107,11 +108,17 @@ def load_with_config(
     if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:
+        source = identify_format(checkpoint.weights)
+        if source.is_backbone and not allow_partial:
+            raise ValueError(
+                f"{config if weights is None else weights} is the backbone of a model only ({source.name}); all else "
+                "would stay random. Train with it as model.backbone.weights, or load it all the same: allow_partial=True."
+            )
         report = load_weights(
             model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
         )
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
-    return model.to(device).eval(), settings
+    return model.to(place).eval(), settings
 
 
 def train(
@@ -251,6 +258,18 @@ def training_config(
 
 def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _usable_device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"device must be cpu, cuda, cuda:1 or another that torch can use here, got {str(device)!r}: {reason}"
+        ) from None
+    return place
 
 
 def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:

@@ -110,6 +110,22 @@ def test_random_weights_are_warned_of(small_config, caplog):
     assert "the model is random" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_devices_that_are_not_there_are_errors(small_config, name):
+    with pytest.raises(ValueError, match=rf"device must be cpu, cuda, .*got '{name}'"):
+        vm2f.load(small_config, device=name)
+
+
+def test_a_backbone_alone_is_no_model(small_config, tmp_path):
+    resnet = apply_overrides(small_config, ["model.backbone.name=resnet"])
+    backbone = {"layer1.0.conv1.weight": torch.full((64, 64, 1, 1), 0.5)}
+    write_checkpoint(tmp_path / "r50.pth", backbone)
+    with pytest.raises(ValueError, match=r"r50.pth is the backbone of a model only \(torchvision ImageNet ResNet\)"):
+        vm2f.load(resnet, tmp_path / "r50.pth")
+    loaded = vm2f.load(resnet, tmp_path / "r50.pth", allow_partial=True)
+    assert (loaded.backbone.get_submodule("res2.0.conv1").weight == 0.5).all()
+
+
 def test_missing_files_are_errors(saved):
     _, folder = saved
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*absent.pth"):
