@@ -112,7 +112,7 @@ def load_with_config(
         if source.is_backbone and not allow_partial:
             raise ValueError(
                 f"{config if weights is None else weights} is the backbone of a model only ({source.name}); all else "
-                "would stay random. Train with it as model.backbone.weights, or load it all the same: allow_partial=True."
+                "would stay random. Train with it as model.backbone.weights, or load it so with allow_partial=True."
             )
         report = load_weights(
             model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
