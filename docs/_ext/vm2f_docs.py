@@ -13,7 +13,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
-from tables import TABLES
+from tables import PAGES_OF_FILES, TABLES
 
 PACKAGE = "video_mask2former"
 LONE_LETTER = re.compile(r"^(\s*(?:\w+: )?)([A-Z])\.")
@@ -42,6 +42,12 @@ class Generated(SphinxDirective):
         container.document = self.state.document
         self.state.nested_parse(StringList(text.splitlines(), source=name), self.content_offset, container, True)
         return container.children
+
+
+def link_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Links to files that are pages here go to the pages; in the repository they go to the files."""
+    for file, page in PAGES_OF_FILES.items():
+        source[0] = source[0].replace(f"](../{file}", f"]({page}")
 
 
 def resolve_short_name(
@@ -81,6 +87,7 @@ def simplify_signature(
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Called by Sphinx."""
     app.add_directive("generated", Generated)
+    app.connect("source-read", link_to_pages)
     app.connect("missing-reference", resolve_short_name)
     app.connect("autodoc-process-docstring", escape_letters, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", simplify_signature)
