@@ -54,7 +54,7 @@ def resolve(name: str) -> None:
 
 def test_something_is_mentioned() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert all(len(pattern.findall(text)) >= 10 for pattern in (FILES, OPTIONS, NAMES))
+    assert all(len(pattern.findall(text)) >= 5 for pattern in (FILES, OPTIONS, NAMES))
 
 
 def test_the_diagram_is_what_its_script_draws() -> None:
