@@ -216,6 +216,7 @@ def test_hidden_annotations_train_without_evaluation(run, tmp_path, capsys) -> N
             "unknown dataset 'nothing'",
         ),
         (["--config", "{config}", "data.test=[ytvis_2019_val]", "data.root={missing}"], "or training.evaluate=false"),
+        (["--config", "{config}", "training.best_metric=APX"], "training.best_metric must be one of AP, AP50, AP75"),
         (["--config", "{config}", "--eval-only"], "there are no weights to evaluate"),
         (["--config", "{config}", "--eval-only", "--resume"], "there are no weights to evaluate"),
         (["--config", "{config}", "--weights", "{missing}"], "{missing}"),

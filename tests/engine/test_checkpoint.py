@@ -82,7 +82,7 @@ def test_errors_that_have_nothing_to_do_with_writing_stay_what_they_are(tmp_path
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     monkeypatch.setattr(torch, "save", interrupted)
-    with pytest.raises(RuntimeError, match="^DataLoader worker"):
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker"):
         CheckpointFolder(tmp_path).save(1, {"model": {}})
     assert not list(tmp_path.iterdir())
 

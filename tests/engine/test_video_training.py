@@ -40,14 +40,14 @@ class Loader:
 
 
 def make_video_trainer(folder, model, batches, **plan) -> Trainer:
-    options = TrainingPlan(**({"max_steps": 4, "num_queries": 6, "clip_norm": 1.0} | plan))
+    schedule = LearningRateSchedule("constant", plan.get("max_steps", 4))
+    options = TrainingPlan(**({"max_steps": 4, "schedule": schedule, "num_queries": 6, "clip_norm": 1.0} | plan))
     groups = parameter_groups(model, learning_rate=3e-3, weight_decay=0.05, backbone_multiplier=0.1)
     torch.manual_seed(1)
     return Trainer(
         model.train(),
         SetCriterion(3, HungarianMatcher(), num_points=256),
         torch.optim.AdamW(groups),
-        LearningRateSchedule("constant", options.max_steps),
         Loader(batches),
         plan=options,
         device=torch.device("cpu"),

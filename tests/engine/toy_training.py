@@ -125,12 +125,14 @@ def make_trainer(
     model = ToyModel(dropout)
     torch.manual_seed(100 + distributed.rank())
     groups = parameter_groups(model, learning_rate=learning_rate, weight_decay=0.05, backbone_multiplier=0.1)
-    options = TrainingPlan(**({"max_steps": 8, "num_queries": 3, "clip_norm": 0.0, "checkpoint_period": 3} | plan))
+    max_steps = plan.get("max_steps", 8)
+    schedule = LearningRateSchedule("multistep", max_steps, decay_steps=(5,), warmup_steps=2, warmup_factor=0.1)
+    defaults = {"max_steps": max_steps, "schedule": schedule, "num_queries": 3, "clip_norm": 0.0}
+    options = TrainingPlan(**(defaults | {"checkpoint_period": 3} | plan))
     return Trainer(
         model,
         ToyCriterion(bad_calls),
         torch.optim.AdamW(groups),
-        LearningRateSchedule("multistep", options.max_steps, decay_steps=(5,), warmup_steps=2, warmup_factor=0.1),
         loader or ToyLoader(batch_size, distributed.rank(), distributed.world_size()),
         plan=options,
         device=torch.device("cpu"),

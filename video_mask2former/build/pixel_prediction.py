@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +13,9 @@ from video_mask2former.atomic import atomic_path
 from video_mask2former.build.panoptic_files import PanopticFile, load_panoptic, write_segment_ids
 from video_mask2former.build.pixel_evaluation import SemanticFolder
 from video_mask2former.build.prediction import DatasetModel, PredictionFolder, image_decoder, predict_missing
+from video_mask2former.build.segment_maps import predicted_panoptic_map
 from video_mask2former.data.image_files import read_image
-from video_mask2former.inference import PanopticSegmentation, image_panoptic, image_semantic
+from video_mask2former.inference import image_panoptic, image_semantic
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -55,9 +55,14 @@ def predict_panoptic(
         [frame] = samples[index].frames
         image = read_image(images / (frame.image_name or f"{Path(frame.file_name).stem}.jpg"))
         segmentation = image_panoptic(decode(image), _size(image), things, **thresholds)
-        segment_ids, segments = _in_dataset_classes(segmentation, model, annotations)
+        prediction = predicted_panoptic_map(segmentation, model.mapping, index)
         name = f"{Path(frame.file_name).stem}.png"
-        write_segment_ids(output / "results" / name, segment_ids)
+        write_segment_ids(output / "results" / name, prediction.segment_ids[0])
+        areas = {segment.segment_id: segment.area for segment in segmentation.segments}
+        segments = [
+            {"id": segment_id, "category_id": annotations.category_ids[label], "area": areas[segment_id]}
+            for segment_id, label in prediction.labels.items()
+        ]
         entry = {"image_id": samples[index].id, "file_name": name, "segments_info": segments}
         with atomic_path(folder.path(index)) as temporary:
             temporary.write_text(json.dumps([entry]), encoding="utf-8")
@@ -96,22 +101,6 @@ def predict_semantic(
 
     predict_missing(folder, range(len(names)), predict)
     return SemanticFolder(output / "results")
-
-
-def _in_dataset_classes(
-    segmentation: PanopticSegmentation, model: DatasetModel, annotations: PanopticFile
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Segment ids, with segments of classes that the dataset does not have made void, and the entries of the others."""
-    segment_ids = segmentation.label_map.cpu().numpy().astype(np.int32)
-    entries = []
-    for segment in segmentation.segments:
-        label = model.mapping.labels[segment.label]
-        if label is None:
-            segment_ids[segment_ids == segment.segment_id] = 0
-        else:
-            category_id = annotations.category_ids[label]
-            entries.append({"id": segment.segment_id, "category_id": category_id, "area": segment.area})
-    return segment_ids, entries
 
 
 def _image_path(folder: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from video_mask2former.atomic import atomic_path
 from video_mask2former.build.data import build_training_loader
 from video_mask2former.build.model import build_criterion, build_model, class_names_of, load_initial_weights
 from video_mask2former.build.source import config_of_checkpoint
-from video_mask2former.build.validation import build_validation
+from video_mask2former.build.validation import Validation, build_validation
 from video_mask2former.config import Config, TrainingConfig, config_from_mapping, to_mapping, to_yaml
 from video_mask2former.convert import Checkpoint, load_weights, read_checkpoint
 from video_mask2former.data.loader import TrainingLoader
@@ -92,11 +92,11 @@ def evaluate_only(config: Config, output: Path, device: torch.device, *, use_lat
         ValueError: If there are no weights to evaluate, or nothing to evaluate them on.
     """
     checkpoint, origin = _weights_to_evaluate(config, output, use_latest)
-    validation = build_validation(config, output)
-    if validation is None:
-        raise ValueError("there is nothing to evaluate on: data.test has no dataset with annotations.")
     trained = config_of_checkpoint(checkpoint, origin)
     model = build_model(config.model if trained is None else trained.model)
+    validation = build_validation(config, output, model)
+    if validation is None:
+        raise ValueError("there is nothing to evaluate on: data.test has no dataset with annotations.")
     logger.info("weights from %s\n%s", origin, load_weights(model, checkpoint.weights).summary())
     metrics = validation(model.to(device).eval(), 0)
     logger.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
@@ -120,19 +120,18 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
     loader = _build_loader(config, device)
     config = with_classes(config, cast(MixedClips, loader.dataset).datasets[0].annotations.class_names)
     model = build_model(config.model)
+    validation = build_validation(config, output, model) if options.evaluate else None
     if not has_state:
         load_initial_weights(model, config)
     model.to(device).train()
     if options.freeze:
         logger.info("%d parameters are frozen: %s", freeze(model, options.freeze), ", ".join(options.freeze))
-    validation = build_validation(config, output) if options.evaluate else None
     trainer = Trainer(
         model,
         build_criterion(config).to(device),
         build_optimizer(options, model),
-        build_schedule(options),
         loader,
-        plan=build_plan(config),
+        plan=build_plan(config, _best_metric(options, validation)),
         device=device,
         checkpoints=CheckpointFolder(output, options.keep_checkpoints),
         log=_build_log(options, output),
@@ -169,18 +168,19 @@ def build_schedule(options: TrainingConfig) -> LearningRateSchedule:
     )
 
 
-def build_plan(config: Config) -> TrainingPlan:
-    """How long and how to train."""
+def build_plan(config: Config, best_metric: str = "AP") -> TrainingPlan:
+    """How long and how to train, and which metric tells the best model."""
     options = config.training
     return TrainingPlan(
         max_steps=options.max_steps,
+        schedule=build_schedule(options),
         num_queries=config.model.num_queries,
         accumulation_steps=options.accumulation_steps,
         clip_norm=options.clip_norm,
         dtype=options.amp_dtype,
         checkpoint_period=options.checkpoint_period,
         evaluation_period=options.eval_period,
-        best_metric=options.best_metric,
+        best_metric=best_metric,
         max_skipped_steps=options.max_skipped_steps,
         use_compile=options.compile,
     )
@@ -194,6 +194,20 @@ def with_classes(config: Config, class_names: Sequence[str]) -> Config:
         logger.info("the model gets the %d classes of the data: %s", len(class_names), ", ".join(class_names))
     model = dataclasses.replace(config.model, num_classes=len(class_names), class_names=tuple(class_names))
     return dataclasses.replace(config, model=model)
+
+
+def _best_metric(options: TrainingConfig, validation: Validation | None) -> str:
+    """The metric that tells the best model: that of the options, or the first that is measured."""
+    if validation is None:
+        return options.best_metric or "AP"
+    if options.best_metric is None:
+        return validation.metric_names[0]
+    if options.best_metric not in validation.metric_names:
+        raise ValueError(
+            f"training.best_metric must be one of {', '.join(validation.metric_names)}, or null, which is the first; "
+            f"got {options.best_metric!r}."
+        )
+    return options.best_metric
 
 
 def _weights_to_evaluate(config: Config, output: Path, use_latest: bool) -> tuple[Checkpoint, str]:

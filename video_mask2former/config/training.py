@@ -42,7 +42,9 @@ class TrainingConfig(Section):
     tensorboard: bool = option(False, "Write TensorBoard files too; needs the extra 'train'.")
     eval_period: int = option(0, "Steps between evaluations; 0 is at the end only.", at_least=0)
     evaluate: bool = option(True, "Evaluate on data.test while training; false needs no test dataset.")
-    best_metric: str = option("AP", "Metric whose highest value marks the best model.")
+    best_metric: str | None = option(
+        None, "Metric whose highest value marks the best model; null is AP, PQ or mIoU, as the task has it."
+    )
     sample_pictures: int = option(4, "Videos whose predictions are drawn at every evaluation.", at_least=0)
     max_skipped_steps: int = option(
         20, "Steps in a row whose loss is not finite, before training stops; single ones are skipped.", at_least=1

@@ -61,6 +61,7 @@ class AnnotationSet:
         path: The file.
         class_names: Name of each class index: the categories of the file, sorted by id.
         category_ids: The file's category id of each class index.
+        is_thing: Whether each class has countable objects, which all have unless the file says otherwise.
         has_annotations: False where the file lists videos only, as validation sets with hidden annotations do.
         packed: The buffers.
     """
@@ -68,6 +69,7 @@ class AnnotationSet:
     path: Path
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    is_thing: tuple[bool, ...]
     has_annotations: bool
     packed: PackedVideos
 
@@ -225,6 +227,7 @@ def _load(document: AnnotationDocument) -> AnnotationSet:
         path=document.path,
         class_names=_distinct_names([category["name"] for category in categories], category_ids),
         category_ids=category_ids,
+        is_thing=tuple(bool(category.get("isthing", 1)) for category in categories),
         has_annotations=document.annotations is not None,
         packed=pack_videos(
             document.videos, document.annotations or [], {value: index for index, value in enumerate(category_ids)}

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
+from video_mask2former.engine.optimizer import LearningRateSchedule
 from video_mask2former.structures import ClipTarget
 
 
@@ -55,6 +56,7 @@ class TrainingPlan:
 
     Attributes:
         max_steps: Optimizer steps in all.
+        schedule: Of the learning rate.
         num_queries: Of the model; the normaliser of the class loss depends on it.
         accumulation_steps: Batches of the loader that make one step.
         clip_norm: Largest norm of the whole model's gradient, 0 for no limit.
@@ -67,6 +69,7 @@ class TrainingPlan:
     """
 
     max_steps: int
+    schedule: LearningRateSchedule
     num_queries: int
     accumulation_steps: int = 1
     clip_norm: float = 0.01

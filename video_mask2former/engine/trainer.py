@@ -20,7 +20,7 @@ from video_mask2former import distributed
 from video_mask2former.engine.checkpoint import CheckpointFolder, save_state
 from video_mask2former.engine.ema import ExponentialMovingAverage
 from video_mask2former.engine.logging import TrainingLog, memory_mib
-from video_mask2former.engine.optimizer import LearningRateSchedule, clip_gradient_norm
+from video_mask2former.engine.optimizer import clip_gradient_norm
 from video_mask2former.engine.plan import Batch, Criterion, Evaluate, Loader, TrainingPlan, TrainingResult
 from video_mask2former.engine.precision import Precision, to_float32
 from video_mask2former.engine.random_state import random_state, random_state_kept, set_random_state
@@ -41,7 +41,6 @@ class Trainer:
         model: On its device, in training mode.
         criterion: On the same device.
         optimizer: Over the model's parameters.
-        schedule: Of the learning rate.
         loader: Of this rank's batches.
         plan: How long and how.
         device: Where the model is.
@@ -57,7 +56,6 @@ class Trainer:
         model: nn.Module,
         criterion: Criterion,
         optimizer: torch.optim.Optimizer,
-        schedule: LearningRateSchedule,
         loader: Loader,
         *,
         plan: TrainingPlan,
@@ -71,7 +69,6 @@ class Trainer:
         self.model = model
         self.criterion = criterion
         self.optimizer = optimizer
-        self.schedule = schedule
         self.loader = loader
         self.plan = plan
         self.device = device
@@ -204,7 +201,7 @@ class Trainer:
 
     def _train_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """One optimizer step; returns the losses of the whole batch, none where the step was skipped."""
-        self.schedule.apply(self.optimizer, self.step)
+        self.plan.schedule.apply(self.optimizer, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = _mean_over_ranks(self._backward(parts))
         scaler = self._precision.scaler
