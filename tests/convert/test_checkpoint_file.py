@@ -88,8 +88,30 @@ def test_a_broken_index_says_so(tmp_path, index, message):
 
 def test_code_in_a_torch_file_is_refused(tmp_path):
     torch.save({"model": WEIGHTS, "x": print}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"model.pth was refused, since it holds more than tensors"):
+    with pytest.raises(ValueError, match=r"model.pth was refused, .* \(it asks for print\), and no code is run"):
         read_checkpoint(tmp_path / "model.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated", "ignore:.*TorchScript")
+def test_a_program_is_no_checkpoint(tmp_path):
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="is a TorchScript program"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        (
+            "detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+            "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/torchvision/R-50.pkl",
+        ),
+        ("https://host/model.pkl", "https://host/model.pkl"),
+    ],
+)
+def test_addresses_are_not_followed(address, file):
+    with pytest.raises(FileNotFoundError, match=f"^{address} is an address.* Download {file} and name the file"):
+        read_checkpoint(address)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pkl"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ FOLDER_FILES = (
 _INDEX_SUFFIX = ".index.json"
 _WEIGHT_KEYS = ("model", "state_dict", "blobs")
 _CONFIG_KEY = "config"
+_URL = re.compile(r"[a-z0-9]+://")
+_DETECTRON2_SCHEME, _DETECTRON2_FILES = "detectron2://", "https://dl.fbaipublicfiles.com/detectron2/"
 # How torch.save began before it wrote zip files.
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -56,6 +59,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, is no checkpoint, or asks for code to be run.
     """
+    address = _URL.match(os.fspath(path))
+    if address is not None:
+        raise FileNotFoundError(
+            f"{os.fspath(path)} is an address, and nothing is downloaded here. Download "
+            f"{address.string.replace(_DETECTRON2_SCHEME, _DETECTRON2_FILES)} and name the file instead."
+        )
     file = _find_file(Path(path))
     if file.name.endswith(_INDEX_SUFFIX):
         return _read_parts(file)
@@ -142,10 +151,15 @@ def _read_torch(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        culprit = f" (it asks for {match[1]})" if match else ""
         raise ValueError(
-            f"{path} was refused, since it holds more than tensors and plain containers: {_first_line(error)}"
+            f"{path} was refused, since it holds more than tensors and plain containers{culprit}, and no code is run. "
+            "Whoever trusts it can save its weights alone: torch.save({'model': weights}, FILE)."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        if "TorchScript" in str(error):
+            raise ValueError(f"{path} is a TorchScript program, not a checkpoint of weights.") from error
         raise ValueError(f"{path} is a damaged torch file: {_first_line(error)} Download it again.") from error
     return _from_content(content, path)
 
