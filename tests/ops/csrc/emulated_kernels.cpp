@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <vector>
 
 #include "cuda_on_cpu.h"
 #include "ms_deform_attn_cuda.cuh"
@@ -11,28 +12,56 @@ namespace {
 
 using vm2f::Arguments;
 
+// As __nv_bfloat16: made of a float, rounded to nearest, and read as one.
+struct BFloat16 {
+  uint16_t bits;
+  BFloat16() = default;
+  explicit BFloat16(float value) {
+    uint32_t all;
+    std::memcpy(&all, &value, sizeof(all));
+    bits = static_cast<uint16_t>((all + 0x7fff + ((all >> 16) & 1)) >> 16);
+  }
+  explicit operator float() const {
+    const uint32_t all = static_cast<uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &all, sizeof(value));
+    return value;
+  }
+};
+
+// Few blocks, so that each takes several turns, as where there are more rows than a grid has blocks.
+vm2f::Launch plan(const Arguments& args, int pack) {
+  vm2f::Launch launch = vm2f::plan_launch(args, pack);
+  launch.grid.x = std::min(launch.grid.x, 3u);
+  return launch;
+}
+
 template <typename T, int kPack>
 void forward(const Arguments& args) {
-  const vm2f::Launch launch = vm2f::plan_launch(args, kPack);
+  using Real = typename vm2f::Accumulator<T>::Type;
+  const vm2f::Launch launch = plan(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
-    vm2f::forward_kernel<T, kPack>(static_cast<const T*>(args.value), static_cast<const T*>(args.sampling_locations),
-                                   static_cast<const T*>(args.attention_weights), static_cast<T*>(args.output),
+    vm2f::forward_kernel<T, kPack>(static_cast<const T*>(args.value), static_cast<const Real*>(args.sampling_locations),
+                                   static_cast<const Real*>(args.attention_weights), static_cast<T*>(args.output),
                                    launch.levels, launch.sizes);
   });
 }
 
 template <typename T, int kPack>
 void backward(const Arguments& args) {
-  const int64_t size = args.num_images * args.num_pixels * args.num_heads * args.num_channels;
-  std::fill_n(static_cast<T*>(args.grad_value), size, T(0));
-  const vm2f::Launch launch = vm2f::plan_launch(args, kPack);
+  using Real = typename vm2f::Accumulator<T>::Type;
+  // The kernel adds to zeros in its own precision; the result is of value's type.
+  std::vector<Real> grad_value(args.num_images * args.num_pixels * args.num_heads * args.num_channels + 4);
+  Real* const aligned = grad_value.data() + (16 - reinterpret_cast<uintptr_t>(grad_value.data()) % 16) % 16 / sizeof(Real);
+  const vm2f::Launch launch = plan(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
     vm2f::backward_kernel<T, kPack>(static_cast<const T*>(args.grad_output), static_cast<const T*>(args.value),
-                                    static_cast<const T*>(args.sampling_locations),
-                                    static_cast<const T*>(args.attention_weights), static_cast<T*>(args.grad_value),
-                                    static_cast<T*>(args.grad_locations), static_cast<T*>(args.grad_weights),
+                                    static_cast<const Real*>(args.sampling_locations),
+                                    static_cast<const Real*>(args.attention_weights), aligned,
+                                    static_cast<Real*>(args.grad_locations), static_cast<Real*>(args.grad_weights),
                                     launch.levels, launch.sizes);
   });
+  for (size_t i = 0; i + 4 < grad_value.size(); ++i) static_cast<T*>(args.grad_value)[i] = static_cast<T>(aligned[i]);
 }
 
 template <typename T>
@@ -47,10 +76,10 @@ void run_all(const Arguments& args, bool is_forward) {
 
 int32_t run(const Arguments& args, bool is_forward) {
   try {
-    if (args.data_type == vm2f::kFloat32) {
-      run_all<float>(args, is_forward);
-    } else {
-      run_all<double>(args, is_forward);
+    switch (args.data_type) {
+      case vm2f::kFloat32: run_all<float>(args, is_forward); break;
+      case vm2f::kFloat64: run_all<double>(args, is_forward); break;
+      default: run_all<BFloat16>(args, is_forward);
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "emulated kernel: %s\n", error.what());
