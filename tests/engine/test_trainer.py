@@ -51,6 +51,7 @@ def test_loss_falls_and_files_appear(tmp_path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {
         "checkpoint_0000057.pth",
         "checkpoint_0000060.pth",
+        "curves.png",
         "latest",
         "metrics.jsonl",
         "model_final.pth",

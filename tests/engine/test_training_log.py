@@ -34,6 +34,21 @@ def test_records_are_means_over_the_period(tmp_path) -> None:
     ]
 
 
+def test_curves_are_drawn_at_every_evaluation_and_at_the_end(tmp_path) -> None:
+    log, picture = make_log(tmp_path), tmp_path / "curves.png"
+    log.start(0)
+    add(log, 1, 2)
+    assert not picture.exists()
+    log.evaluation(2, {"AP": 0.25})
+    first = picture.read_bytes()
+    add(log, 3, 4)
+    log.close()
+    assert picture.read_bytes() != first
+
+    make_log(tmp_path / "other", is_main=False).close()
+    assert not (tmp_path / "other").exists()
+
+
 def test_resuming_repeats_no_step(tmp_path) -> None:
     log = make_log(tmp_path)
     log.start(0)
@@ -122,13 +137,10 @@ def test_tensorboard_gets_the_records(tmp_path) -> None:
 
 
 def test_log_file_has_the_packages_messages(tmp_path) -> None:
-    handler = log_to_file(tmp_path / "run" / "log.txt")
-    try:
+    with log_to_file(tmp_path / "run" / "log.txt"):
         logging.getLogger("video_mask2former.engine").info("a message")
         logging.getLogger("another").info("not this one")
-    finally:
-        logging.getLogger("video_mask2former").removeHandler(handler)
-        handler.close()
+    logging.getLogger("video_mask2former.engine").info("too late")
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
     assert len(lines) == 1
     assert lines[0].endswith("INFO video_mask2former.engine: a message")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -29,11 +30,9 @@ from video_mask2former.engine import (
     TrainingLog,
     TrainingPlan,
     TrainingResult,
-    draw_curves,
     freeze,
     log_to_file,
     parameter_groups,
-    read_records,
 )
 from video_mask2former.models import VideoMask2Former
 
@@ -59,23 +58,17 @@ def train(config: Config, output: Path, device: torch.device, *, resume: bool = 
         raise ValueError(
             f"{output} already holds {checkpoints.latest()}. Go on with --resume, or choose another --output."
         )
-    state = checkpoints.load_latest() if resume else None
-    trainer = build_trainer(config, output, device, has_state=state is not None)
-    if state is not None:
-        trainer.load_state_dict(state)
-        logger.info("resuming after step %d of %d", trainer.step, config.training.max_steps)
-    if not distributed.is_main_process():
+    with log_to_file(output / "log.txt") if distributed.is_main_process() else contextlib.nullcontext():
+        state = checkpoints.load_latest() if resume else None
+        trainer = build_trainer(config, output, device, has_state=state is not None)
+        if state is not None:
+            trainer.load_state_dict(state)
+            logger.info("resuming after step %d of %d", trainer.step, config.training.max_steps)
+        if distributed.is_main_process():
+            with atomic_path(output / "config.yaml") as temporary:
+                resolved = config_from_mapping(trainer.metadata["config"], "this run")
+                temporary.write_text(to_yaml(resolved), encoding="utf-8")
         return trainer.train()
-    with atomic_path(output / "config.yaml") as temporary:
-        resolved = config_from_mapping(trainer.metadata["config"], "this run")
-        temporary.write_text(to_yaml(resolved), encoding="utf-8")
-    handler = log_to_file(output / "log.txt")
-    try:
-        return trainer.train()
-    finally:
-        draw_curves(read_records(trainer.log.path), output / "curves.png")
-        logging.getLogger("video_mask2former").removeHandler(handler)
-        handler.close()
 
 
 def evaluate_only(config: Config, output: Path, device: torch.device, *, use_latest: bool = False) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -9,7 +10,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.engine.curves import draw_curves
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -31,10 +33,11 @@ class TrainingLog:
 
     Every ``period`` steps the means since the last record go to ``metrics.jsonl``, to TensorBoard and to the log.
     A record is one JSON object a line: ``{"step": 20, "loss": 31.5, "loss_ce": ..., "learning_rate": ...}``;
-    evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``.
+    evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``. ``curves.png`` shows them, drawn at every evaluation and
+    at the end.
 
     Args:
-        folder: Where ``metrics.jsonl`` and ``tensorboard/`` go.
+        folder: Where ``metrics.jsonl``, ``curves.png`` and ``tensorboard/`` go.
         max_steps: For the progress bar and the time that remains.
         period: Steps between records.
         use_tensorboard: Whether TensorBoard files are written too.
@@ -90,9 +93,12 @@ class TrainingLog:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(f"evaluation/{name}", value, step)
         logger.info("evaluation after %d steps: %s", step, "  ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+        self._draw()
 
     def close(self) -> None:
         """End the progress bar and flush the files."""
+        if self._is_main:
+            self._draw()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -118,6 +124,12 @@ class TrainingLog:
         remaining = datetime.timedelta(seconds=round((self._max_steps - step) * means.get("step_seconds", 0.0)))
         if self._bar is None or self._bar.disable:
             logger.info("step %d/%d  %s  remaining %s", step, self._max_steps, _short(means), remaining)
+
+    def _draw(self) -> None:
+        try:
+            draw_curves(read_records(self.path), self.path.with_name("curves.png"))
+        except OSError as error:  # a full disk is told by what matters more
+            logger.warning("the curves could not be drawn: %s", error)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,8 +169,9 @@ def keep_records(path: Path, step: int, evaluated_step: int) -> None:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
 
-def log_to_file(path: str | os.PathLike[str]) -> logging.Handler:
-    """Append the package's log to a file from now on; returns the handler, to be closed at the end."""
+@contextlib.contextmanager
+def log_to_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Append the package's log to a file inside the block."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -166,7 +179,11 @@ def log_to_file(path: str | os.PathLike[str]) -> logging.Handler:
     package_logger.addHandler(handler)
     if package_logger.getEffectiveLevel() > logging.INFO:
         package_logger.setLevel(logging.INFO)
-    return handler
+    try:
+        yield
+    finally:
+        package_logger.removeHandler(handler)
+        handler.close()
 
 
 def memory_mib(device: torch.device) -> float:
