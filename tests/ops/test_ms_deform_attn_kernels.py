@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from video_mask2former.ops import extension_status, ms_deform_attn_kernels
+from video_mask2former.ops._extension import log_reference_in_use
 from video_mask2former.ops.ms_deform_attn_arguments import computed_in
 from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward
 
@@ -56,6 +57,16 @@ def test_the_kernels_are_what_serves(device: torch.device, monkeypatch: pytest.M
     value, locations, weights = case.tensors(torch.float32, device)
     output = OPERATORS.ms_deform_attn(value, case.flat_shapes, locations, weights)
     OPERATORS.ms_deform_attn_backward(torch.ones_like(output), value, case.flat_shapes, locations, weights)
+
+
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
+@pytest.mark.usefixtures("needs_kernels")
+def test_what_the_kernels_do_not_take_is_said_once(device: torch.device, caplog: pytest.LogCaptureFixture) -> None:
+    log_reference_in_use.cache_clear()
+    value, locations = torch.ones(1, 12, 1, 2).half(), torch.ones(1, 3, 1, 1, 1, 2)
+    for _ in range(2):
+        OPERATORS.ms_deform_attn(value, [3, 4], locations, torch.ones(1, 3, 1, 1, 1))
+    assert caplog.text.count("the compiled kernels do not take torch.float16") == 1
 
 
 @pytest.mark.usefixtures("needs_kernels")

@@ -82,10 +82,15 @@ def extension_status() -> ExtensionStatus:
 
 
 @functools.cache
-def log_reference_in_use(device_type: str) -> None:
-    """Say once per kind of device that the slow implementation serves."""
+def log_reference_in_use(device_type: str, reason: str | None = None) -> None:
+    """Say once per kind of device and reason that the slow implementation serves.
+
+    Args:
+        device_type: ``cpu``, ``cuda`` or another.
+        reason: Why kernels that are there do not serve; None where there are none.
+    """
     status = extension_status()
-    reason = status.problem or f"they were built without {device_type} kernels"
+    reason = reason or status.problem or f"they were built without {device_type} kernels"
     logger.warning(
         "ms_deform_attn runs in plain torch on %s, many times slower than compiled: %s.", device_type, reason
     )

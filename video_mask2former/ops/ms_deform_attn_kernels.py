@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from video_mask2former.ops._extension import extension_status
+from video_mask2former.ops._extension import extension_status, log_reference_in_use
 from video_mask2former.ops.ms_deform_attn_arguments import check_arguments, computed_in
 from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward
 
@@ -136,11 +136,19 @@ class MSDeformAttnKernels:
             )
 
     def _takes(self, value: Tensor, spatial_shapes: Sequence[int]) -> bool:
-        if value.dtype not in self._data_types or value.shape[1] >= _MAX_PIXELS:
-            return False
-        if not self._is_cuda:
-            return True
-        return len(spatial_shapes) <= 2 * _MAX_CUDA_LEVELS and _cuda_kernels_run_on(self._library, value.device.index)
+        """Whether the kernels can serve; if not, the log says once why plain torch does."""
+        reason = None
+        if value.dtype not in self._data_types:
+            reason = f"the compiled kernels do not take {value.dtype}"
+        elif value.shape[1] >= _MAX_PIXELS:
+            reason = f"the compiled kernels take fewer than {_MAX_PIXELS} pixels"
+        elif self._is_cuda and len(spatial_shapes) > 2 * _MAX_CUDA_LEVELS:
+            reason = f"the CUDA kernels take {_MAX_CUDA_LEVELS} levels"
+        elif self._is_cuda and not _cuda_kernels_run_on(self._library, value.device.index):
+            return False  # said already
+        if reason is not None:
+            log_reference_in_use(value.device.type, reason)
+        return reason is None
 
     def _arguments(
         self, spatial_shapes: Sequence[int], value: Tensor, sampling_locations: Tensor, attention_weights: Tensor

@@ -51,17 +51,16 @@ template <typename T, int kPack>
 void backward(const Arguments& args) {
   using Real = typename vm2f::Accumulator<T>::Type;
   // The kernel adds to zeros in its own precision; the result is of value's type.
-  std::vector<Real> grad_value(args.num_images * args.num_pixels * args.num_heads * args.num_channels + 4);
-  Real* const aligned = grad_value.data() + (16 - reinterpret_cast<uintptr_t>(grad_value.data()) % 16) % 16 / sizeof(Real);
+  std::vector<Real> grad_value(args.num_images * args.num_pixels * args.num_heads * args.num_channels);
   const vm2f::Launch launch = plan(args, kPack);
   emulation::launch(launch.grid, launch.block, [&] {
     vm2f::backward_kernel<T, kPack>(static_cast<const T*>(args.grad_output), static_cast<const T*>(args.value),
                                     static_cast<const Real*>(args.sampling_locations),
-                                    static_cast<const Real*>(args.attention_weights), aligned,
+                                    static_cast<const Real*>(args.attention_weights), grad_value.data(),
                                     static_cast<Real*>(args.grad_locations), static_cast<Real*>(args.grad_weights),
                                     launch.levels, launch.sizes);
   });
-  for (size_t i = 0; i + 4 < grad_value.size(); ++i) static_cast<T*>(args.grad_value)[i] = static_cast<T>(aligned[i]);
+  for (size_t i = 0; i < grad_value.size(); ++i) static_cast<T*>(args.grad_value)[i] = static_cast<T>(grad_value[i]);
 }
 
 template <typename T>
