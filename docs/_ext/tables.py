@@ -18,7 +18,6 @@ from video_mask2former.cli import make_parser
 from video_mask2former.config import Config, Section
 from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
-from video_mask2former.data.catalog import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_CONFIG = "video_mask2former.config"
@@ -75,15 +74,6 @@ def configuration_table() -> str:
         )
     head = ("name", "classes", "queries", "training frames", "inference", "short side")
     return markdown_table(head, rows)
-
-
-def dataset_table() -> str:
-    """The names of the catalog and where their files are expected, below the root of the datasets."""
-    rows = [
-        (code(name), code(entry.image_folder), " or ".join(map(code, entry.annotation_files)))
-        for name, entry in DATASETS.items()
-    ]
-    return markdown_table(("dataset", "images", "annotations"), rows)
 
 
 def detectron2_option_table() -> str:
@@ -231,7 +221,6 @@ TABLES: dict[str, Callable[..., str]] = {
     "checkpoint-keys": checkpoint_table,
     "command-help": command_help,
     "configuration-reference": configuration_reference,
-    "datasets": dataset_table,
     "detectron2-built": detectron2_built_table,
     "detectron2-combined": detectron2_combined_table,
     "detectron2-options": detectron2_option_table,

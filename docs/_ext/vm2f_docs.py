@@ -15,7 +15,6 @@ from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 from tables import PAGES_OF_FILES, TABLES
 
-PACKAGE = "video_mask2former"
 LONE_LETTER = re.compile(r"^(\s*(?:\w+: )?)([A-Z])\.")
 
 
