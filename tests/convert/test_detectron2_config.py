@@ -106,7 +106,7 @@ MODEL:
   SEM_SEG_HEAD: {NUM_CLASSES: 25}
   MASK_FORMER: {TRANSFORMER_DECODER_NAME: VideoMultiScaleMaskedTransformerDecoder_frame, TEST: {WINDOW_INFERENCE: True}}
 DATASETS: {TRAIN: '("ovis_train",)', TEST: '("ovis_val",)'}
-SOLVER: {STEPS: '(5500,)', MAX_ITER: 8000}
+SOLVER: {STEPS: '(5500,)', MAX_ITER: 8000, IMS_PER_BATCH: 32}
 INPUT: {SAMPLING_FRAME_NUM: 1, SAMPLING_FRAME_RANGE: 0}
 """
 IMAGE = """
@@ -151,6 +151,28 @@ TEST: {EVAL_PERIOD: 5000, AUG: {ENABLED: False, MIN_SIZES: [256, 384], MAX_SIZE:
     "MASK_FORMER: {TRANSFORMER",
     "MASK_FORMER: {TEST: {SEMANTIC_ON: True, INSTANCE_ON: False}, TRANSFORMER",
 )
+STREETS = (
+    IMAGE
+    + """
+  RESNETS: {NORM: SyncBN}
+  SEM_SEG_HEAD: {NUM_CLASSES: %d, IGNORE_VALUE: %d}
+DATASETS: {TRAIN: '("%s_train",)', TEST: '("%s_val",)'}
+SOLVER: {MAX_ITER: %d, WARMUP_ITERS: 0, LR_SCHEDULER_NAME: WarmupPolyLR}
+INPUT:
+  MIN_SIZE_TRAIN: !!python/object/apply:eval ["[int(x * 0.1 * %d) for x in range(5, 21)]"]
+  MIN_SIZE_TRAIN_SAMPLING: choice
+  MIN_SIZE_TEST: %d
+  MAX_SIZE_TRAIN: %d
+  MAX_SIZE_TEST: 2048
+  CROP: {ENABLED: True, TYPE: absolute, SIZE: '(%d, 1024)', SINGLE_CATEGORY_MAX_AREA: 1.0}
+  COLOR_AUG_SSD: True
+  SIZE_DIVISIBILITY: -1
+  DATASET_MAPPER_NAME: mask_former_panoptic
+"""
+).replace("MASK_FORMER: {TRANSFORMER", "MASK_FORMER: {TEST: {PANOPTIC_ON: True, SEMANTIC_ON: True}, TRANSFORMER")
+CITYSCAPES_NAME, MAPILLARY_NAME = "cityscapes_fine_panoptic", "mapillary_vistas_panoptic"
+CITYSCAPES = STREETS % (19, 255, CITYSCAPES_NAME, CITYSCAPES_NAME, 90000, 1024, 1024, 4096, 512)
+MAPILLARY = STREETS % (65, 65, MAPILLARY_NAME, MAPILLARY_NAME, 300000, 2048, 2048, 8192, 1024)
 
 
 @pytest.fixture
@@ -162,6 +184,8 @@ def folder(tmp_path):
         "minvis_ovis": MINVIS_OVIS,
         "coco_panoptic": COCO_PANOPTIC,
         "ade20k": ADE20K,
+        "cityscapes": CITYSCAPES,
+        "mapillary": MAPILLARY,
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
@@ -190,6 +214,24 @@ SETTLED_ELSEWHERE = (
 def test_published_files_read_as_our_own_configurations(folder, published, ours, differences):
     theirs = read_config(folder / f"{published}.yaml", SETTLED_ELSEWHERE)
     assert theirs == read_config(ours, (*SETTLED_ELSEWHERE, *differences))
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "max_steps", "short_sides", "crop_size", "test_size"),
+    [
+        ("cityscapes", 19, 90000, (512, 2048), (512, 1024), (1024, 2048)),
+        ("mapillary", 65, 300000, (1024, 4096), (1024, 1024), (2048, 2048)),
+    ],
+)
+def test_published_files_of_other_datasets(folder, name, num_classes, max_steps, short_sides, crop_size, test_size):
+    config = read_config(folder / f"{name}.yaml")
+    assert (config.model.num_classes, config.model.class_list) == (num_classes, None)
+    assert (config.training.max_steps, config.training.schedule) == (max_steps, "polynomial")
+    assert (config.data.short_sides[0], config.data.short_sides[-1]) == short_sides
+    assert (config.data.crop_size, config.data.color_jitter, config.data.num_frames) == (crop_size, True, 1)
+    assert (config.inference.short_side, config.inference.max_side) == test_size
+    assert (config.inference.task, config.inference.window, config.inference.top_k) == ("panoptic", 1, 100)
+    assert not config.model.temporal_position_encoding
 
 
 def test_ten_published_layers_are_nine(folder):
