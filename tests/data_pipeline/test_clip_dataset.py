@@ -162,6 +162,7 @@ def test_batches_keep_clips_of_different_sizes(annotation_set, image_folder) -> 
     dataset = make_dataset(annotation_set, image_folder, transform=Compose([ResizeShortSide((12, 24), 99)]))
     samples = [dataset[ClipRequest(0, (seed,))] for seed in range(6)]
     batch = collate_clips(samples)
+    assert batch.sources[0] == f"toy, video 3: {', '.join(samples[0].file_names)}"
     assert len(batch) == 6 and len({clip.shape for clip in batch.frames}) == 2
     for frames, target in zip(batch.frames, batch.targets, strict=True):
         assert frames.shape[0] == 2 and target.masks.shape[1:] == (2, *frames.shape[2:])

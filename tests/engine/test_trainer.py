@@ -143,6 +143,7 @@ def test_non_finite_loss_is_skipped_and_its_batch_saved(tmp_path) -> None:
     saved = torch.load(tmp_path / "skipped" / "step_0000001_rank0.pth", weights_only=True)
     assert_same(saved["frames"], bad.frames)
     assert_same(saved["labels"], [target.labels for target in bad.targets])
+    assert saved["sources"] == ["a clip"]
     assert math.isnan(saved["losses"]["loss_ce"])
     assert trainer._train_step([next(batches)])["loss"] > 0
 

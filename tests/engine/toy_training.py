@@ -71,6 +71,7 @@ class ToyCriterion(nn.Module):
 class ToyBatch:
     frames: list[Tensor]
     targets: list[ClipTarget]
+    sources: Sequence[str] = ("a clip",)
 
 
 class ToyLoader:

@@ -117,19 +117,24 @@ class TrainingLoader:
         return {"num_batches": sampler.first_batch, "batch_size": sampler.batch_size, "seed": sampler.order.seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batches that were taken when ``state`` was made, with any number of ranks and workers.
+        """Go on after the samples that were taken when ``state`` was made, with any number of ranks and workers.
+
+        The size of batches may differ: the same samples come in other portions.
 
         Raises:
-            ValueError: If the seed or the batch size is another: the same samples would not come.
+            ValueError: If the seed is another, or the samples so far do not fill a number of batches.
         """
-        own = self.state_dict()
-        for name in ("batch_size", "seed"):
-            if state[name] != own[name]:
-                raise ValueError(
-                    f"to resume, the {name.replace('_', ' ')} must be that of the first run, {state[name]}, "
-                    f"got {own[name]}."
-                )
-        self.sampler.first_batch = int(state["num_batches"])
+        if state["seed"] != self.sampler.order.seed:
+            raise ValueError(
+                f"to resume, the seed must be that of the first run, {state['seed']}, got {self.sampler.order.seed}."
+            )
+        num_samples = int(state["num_batches"]) * int(state["batch_size"])
+        if num_samples % self.sampler.batch_size:
+            raise ValueError(
+                f"the run that is resumed has taken {num_samples} samples, which do not fill a number of batches of "
+                f"{self.sampler.batch_size}. Choose a batch size that divides {num_samples}, such as that of the run."
+            )
+        self.sampler.first_batch = num_samples // self.sampler.batch_size
 
 
 def _end_workers(batches: Any) -> None:

@@ -75,6 +75,11 @@ class ClipBatch:
         """Instances of each clip."""
         return [sample.target for sample in self.samples]
 
+    @property
+    def sources(self) -> list[str]:
+        """Where each clip comes from, for people."""
+        return [f"{sample.dataset}, video {sample.video_id}: {', '.join(sample.file_names)}" for sample in self.samples]
+
     def pin_memory(self) -> ClipBatch:
         """This batch in page-locked memory; :class:`torch.utils.data.DataLoader` calls it."""
         return ClipBatch(tuple(sample.pin_memory() for sample in self.samples))

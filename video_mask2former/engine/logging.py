@@ -33,8 +33,8 @@ class TrainingLog:
 
     Every ``period`` steps the means since the last record go to ``metrics.jsonl``, to TensorBoard and to the log.
     A record is one JSON object a line: ``{"step": 20, "loss": 31.5, "loss_ce": ..., "learning_rate": ...}``;
-    evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``. ``curves.png`` shows them, drawn at every evaluation and
-    at the end.
+    evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``. ``curves.png`` shows them, drawn at every evaluation
+    and at the end.
 
     Args:
         folder: Where ``metrics.jsonl``, ``curves.png`` and ``tensorboard/`` go.

@@ -23,6 +23,10 @@ class Batch(Protocol):
     def targets(self) -> Sequence[ClipTarget]:
         """One for each clip."""
 
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where each clip comes from, for people."""
+
 
 class Loader(Protocol):
     """Batches, and the position in their order; iterated again where it ends."""

@@ -343,6 +343,7 @@ def _saved_batch(parts: Iterable[Batch]) -> dict[str, Any]:
         "frames": [clip.cpu() for batch in batches for clip in batch.frames],
         "labels": [target.labels.cpu() for batch in batches for target in batch.targets],
         "masks": [target.masks.cpu() for batch in batches for target in batch.targets],
+        "sources": [source for batch in batches for source in batch.sources],
     }
 
 
