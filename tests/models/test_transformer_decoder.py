@@ -73,6 +73,12 @@ def test_decoding_can_start_from_given_queries(tiny_model, features):
     assert not torch.allclose(other.class_logits, same.class_logits)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 32), (1, 6, 32), (2, 6, 7)])
+def test_queries_to_start_from_are_checked(tiny_model, features, shape):
+    with pytest.raises(ValueError, match=r"initial_queries must be \(B, Q, C\) = \(2, 6, 32\), got"):
+        tiny_model().decode(features, torch.zeros(shape))
+
+
 @pytest.fixture
 def published_form():
     """The benchmark's baseline: the decoder as published code writes it, everything made and kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -187,6 +188,12 @@ def test_compiled_equals_eager(tiny_model, frames):
 def test_frames_are_checked(tiny_model, bad, message):
     with pytest.raises(ValueError, match=message):
         tiny_model()(bad)
+
+
+@pytest.mark.parametrize("frames", [np.zeros((1, 2, 3, 40, 40)), [np.zeros((2, 3, 40, 40))]])
+def test_arrays_are_not_taken_for_tensors(tiny_model, frames):
+    with pytest.raises(TypeError, match="clips must be tensors, got ndarray"):
+        tiny_model()(frames)
 
 
 def test_class_names_must_fit(tiny_model):

@@ -72,14 +72,21 @@ class MaskedAttentionDecoder(nn.Module):
 
         Returns:
             The last layer's prediction, with the earlier ones as ``auxiliary``.
+
+        Raises:
+            ValueError: If ``initial_queries`` has another shape.
         """
         batch = features.mask_features.shape[0]
         memory = self._memory(features)
         level_masks = _level_mask_features(features)
         query_embed = self.query_embed.weight
-        if initial_queries is None:
-            initial_queries = self.query_feat.weight.expand(batch, -1, -1)
-        queries = initial_queries
+        queries = self.query_feat.weight.expand(batch, -1, -1)
+        if initial_queries is not None:
+            if initial_queries.shape != queries.shape:
+                raise ValueError(
+                    f"initial_queries must be (B, Q, C) = {tuple(queries.shape)}, got {tuple(initial_queries.shape)}."
+                )
+            queries = initial_queries
         outputs = [self._predict(queries, features)]
         for index, layer in enumerate(self.layers):
             level = index % NUM_LEVELS

@@ -136,6 +136,8 @@ def _check_clips(frames: Tensor | Sequence[Tensor], clips: list[Tensor]) -> None
     if not clips:
         raise ValueError("frames must hold at least one clip, got none.")
     for clip in clips:
+        if not isinstance(clip, Tensor):
+            raise TypeError(f"clips must be tensors, got {type(clip).__name__}. Convert arrays with torch.from_numpy.")
         if clip.ndim != 4 or clip.shape[1] != 3 or clip.shape[0] != clips[0].shape[0] or 0 in clip.shape:
             raise ValueError(
                 f"every clip must be (T, 3, H, W) with T = {clips[0].shape[0]} as in the first, "
