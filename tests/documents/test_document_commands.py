@@ -24,7 +24,7 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/*.md", "examples/*.md", "datasets/ytvis/*.md", "tools/**/*.md")
     for path in ROOT.glob(pattern)
 )
-COMMANDS = [block for page in PAGES for block in code_blocks(page, "bash", "sh", "console")]
+COMMANDS = [block for page in PAGES for block in code_blocks(page, "bash", "sh", "console", "")]
 PYTHON = [block for page in PAGES for block in code_blocks(page, "python")]
 OUR_COMMAND = re.compile(r"(?:^|.* -m )video[-_]mask2former (?P<words>.*)")
 OUR_SCRIPT = re.compile(r"^python (?P<script>(?:datasets|tools|examples)/\S+)(?P<words>.*)")
