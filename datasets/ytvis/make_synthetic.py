@@ -7,11 +7,10 @@ python datasets/ytvis/make_synthetic.py FOLDER --videos 100 --source IMAGES::ANN
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from video_mask2former.data.annotations import load_annotations
 from video_mask2former.data.catalog import locate_dataset
-from video_mask2former.data.synthetic import AnnotatedSource, SceneStyle, write_synthetic_dataset
+from video_mask2former.data.synthetic import AnnotatedSource, SceneStyle, find_photos, write_synthetic_dataset
 
 
 def main() -> None:
@@ -22,13 +21,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--objects", type=int, nargs=2, default=(2, 5), metavar=("FEWEST", "MOST"))
     parser.add_argument("--sides", type=float, nargs=2, default=(0.15, 0.5), help="of objects, of the short side")
-    parser.add_argument("--photos", type=Path, help="folder of JPEG photographs for the background")
+    parser.add_argument("--photos", help="folder of JPEG photographs for the background")
     parser.add_argument("--source", help="annotated dataset to take objects and backgrounds from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     paths = locate_dataset(args.source) if args.source else None
     source = AnnotatedSource(load_annotations(paths.annotation_file), paths.image_folder) if paths else None
-    photos = sorted(args.photos.glob("*.jpg")) if args.photos else ()
+    photos = find_photos(args.photos) if args.photos else ()
     style = SceneStyle(args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source)
     print(write_synthetic_dataset(args.folder, args.videos, style, args.seed))
 

@@ -154,12 +154,21 @@ def test_mots(tmp_path, name) -> None:
         ("x 5 1 10 12 abc", "line 2: expected"),
         ("9 5 1 10 12 abc", "line 2: there is no image of frame 9"),
         ("1 5 3 10 12 abc", "line 2: the class must be one of"),
+        ("1 5 1 10 12 abc", "line 2: the RLE cannot be read, its counts are cut off"),
+        ("1 5 1 10 12 h3", "line 2: the mask is empty"),
         ("1 5 1 12 10 abc", r"line 2: the mask must have the size of its image, \(10, 12\), got \(12, 10\)"),
     ],
 )
 def test_wrong_mots_lines_are_named(tmp_path, line, message) -> None:
     write_mots(tmp_path, "0007.txt", ["", line])
     with pytest.raises(ValueError, match=message):
+        convert_mots(tmp_path / "images", tmp_path / "texts", tmp_path / "out.json")
+
+
+def test_objects_that_are_twice_on_a_frame_are_named(tmp_path) -> None:
+    line = f"1 5 1 10 12 {rle_of(numbers(0) == 1)['counts']}"
+    write_mots(tmp_path, "0007.txt", [line, line])
+    with pytest.raises(ValueError, match="line 2: object 5 was on frame 1 before"):
         convert_mots(tmp_path / "images", tmp_path / "texts", tmp_path / "out.json")
 
 
@@ -216,12 +225,32 @@ def test_coco_video(tmp_path) -> None:
     assert sorted(crowd.segmentations) == [0] and crowd.is_crowd
 
 
+def test_coco_video_with_the_other_names_of_fields(tmp_path) -> None:
+    document = coco_video()
+    (tmp_path / "in.json").write_text(json.dumps(document))
+    for image in document["images"]:
+        image["frame_index"] = image.pop("frame_id")
+    for annotation in document["annotations"]:
+        annotation["track_id"] = annotation.pop("instance_id")
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    for name in ("in", "other"):
+        convert_coco_video(tmp_path / f"{name}.json", tmp_path / f"{name}_out.json")
+    assert (tmp_path / "in_out.json").read_bytes() == (tmp_path / "other_out.json").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("videos"), "must have a list 'videos'"),
-        (lambda d: d["images"][0].pop("frame_id"), "must have 'frame_id' in every entry"),
-        (lambda d: d["annotations"][0].pop("instance_id"), "must have 'instance_id' in every entry"),
+        (lambda d: d.pop("videos"), r"in\.json: it must have a list of objects 'videos'"),
+        (lambda d: d.update(categories=[3]), "a list of objects 'categories'"),
+        (lambda d: d["images"][0].pop("frame_id"), "must have 'frame_id or frame_index' in every entry"),
+        (lambda d: d["images"][0].update(frame_id="x"), "'frame_id' must be an integer, got 'x' in entry 12"),
+        (lambda d: d["images"][0].pop("height"), "must have 'height' in every entry"),
+        (lambda d: d["annotations"][0].pop("instance_id"), "must have 'instance_id or track_id' in every entry"),
+        (lambda d: d["annotations"][0].pop("category_id"), "must have 'category_id' in every entry"),
+        (lambda d: d["annotations"][0].update(category_id=8), r"category_id must be one of \[3\], got 8"),
+        (lambda d: d["annotations"][0].update(image_id=77), "annotation 1: there is no image 77"),
+        (lambda d: d["annotations"][0]["segmentation"].update(counts="PP"), "annotation 1: the RLE cannot be read"),
         (lambda d: d["images"][0].update(height=11), r"images of video 1 have several sizes"),
         (lambda d: d["annotations"][0].update(image_id=11), "instance 5 occurs twice on image 11"),
         (lambda d: d["annotations"][1].update(segmentation=[[1, 2, 3]]), "annotation 2: a polygon must have as many x"),

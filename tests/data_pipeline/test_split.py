@@ -89,6 +89,12 @@ def test_images_can_be_split_too(write, tmp_path) -> None:
     assert (len(load_annotations(tmp_path / "a.json")), len(load_annotations(tmp_path / "b.json"))) == (8, 2)
 
 
+def test_a_part_without_videos_is_refused(document, write, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"3 videos would be trained on and 0 measured on, with a share of 0\.1"):
+        write_split(write(document), tmp_path / "a.json", tmp_path / "b.json", 0.1, 0)
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_unsound_files_are_not_split(document, write, tmp_path) -> None:
     document["annotations"][0]["category_id"] = 1
     with pytest.raises(ValueError, match="video 3, annotation 21: there is no category 1"):

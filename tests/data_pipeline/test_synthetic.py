@@ -158,6 +158,10 @@ def test_photographs_as_backdrops(folder, tmp_path) -> None:
 
 
 def test_impossible_styles() -> None:
+    with pytest.raises(ValueError, match=r"at least one frame and 16 x 16 pixels, got 0 frames"):
+        SceneStyle(num_frames=0)
+    with pytest.raises(ValueError, match=r"got 12 frames and \(0, 40\)"):
+        SceneStyle(size=(0, 40))
     with pytest.raises(ValueError, match="fewest <= most"):
         SceneStyle(num_objects=(3, 2))
     with pytest.raises(ValueError, match="smallest <= largest, above 0"):

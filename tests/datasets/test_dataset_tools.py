@@ -141,6 +141,10 @@ def test_conversions(run, tmp_path) -> None:
         ("convert_segments.py", ("coco", "no.json", "no", "out.json")),
         ("filter_coco.py", ("ovis", "no.json", "out.json")),
         ("make_synthetic.py", ("out", "--source", "no::no.json")),
+        ("make_synthetic.py", ("out", "--videos", 0)),
+        ("make_synthetic.py", ("out", "--size", 0, 10)),
+        ("make_synthetic.py", ("out", "--photos", "no")),
+        ("group_classes.py", ("no.json", "out.json")),
     ],
 )
 def test_mistakes_end_in_one_line(run, tmp_path, monkeypatch, name, arguments) -> None:

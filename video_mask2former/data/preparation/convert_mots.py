@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
+from video_mask2former.data.segmentations import MaskKind, unpack_rle
 from video_mask2former.rle import Rle
 
 CATEGORIES = {1: "car", 2: "pedestrian"}
@@ -71,7 +72,9 @@ def _tracks(path: Path, index_of_number: dict[int, int], size: tuple[int, int]) 
             raise ValueError(f"{place}: the class must be one of {(*CATEGORIES, IGNORED_CLASS)}, got {class_id}.")
         if tuple(rle["size"]) != size:
             raise ValueError(f"{place}: the mask must have the size of its image, {size}, got {tuple(rle['size'])}.")
-        masks[class_id, track_id][index_of_number[frame]] = rle
+        if index_of_number[frame] in masks[class_id, track_id]:
+            raise ValueError(f"{place}: object {track_id} was on frame {frame} before.")
+        masks[class_id, track_id][index_of_number[frame]] = _checked(rle, place)
     tracks = []
     for (class_id, _), segmentations in sorted(masks.items()):
         if class_id == IGNORED_CLASS:
@@ -87,3 +90,14 @@ def _parse_line(line: str, place: str) -> tuple[int, int, int, Rle]:
         raise ValueError(f"{place}: expected 'frame id class height width rle', got {line[:60]!r}.")
     frame, track_id, class_id, height, width = map(int, fields[:5])
     return frame, track_id, class_id, Rle(size=[height, width], counts=fields[5])
+
+
+def _checked(rle: Rle, place: str) -> Rle:
+    height, width = rle["size"]
+    try:
+        mask = unpack_rle(MaskKind.RLE, rle["counts"].encode(), (height, width))
+    except ValueError as error:
+        raise ValueError(f"{place}: the RLE cannot be read, {error}") from error
+    if mask is None:
+        raise ValueError(f"{place}: the mask is empty.")
+    return mask

@@ -75,7 +75,7 @@ def write_split(
     """Split an annotation file of videos or images in two files of the same form; ids stay.
 
     Raises:
-        ValueError: If the file is not a sound annotation file, or has no annotations.
+        ValueError: If the file is not a sound annotation file, has no annotations, or one part would be empty.
     """
     original = read_json(annotation_file)
     document = parse_document(original, Path(annotation_file))
@@ -88,6 +88,12 @@ def write_split(
     for annotation in document.annotations:
         categories[annotation["video_id"]].add(annotation["category_id"])
     split = split_videos({key: frozenset(value) for key, value in categories.items()}, val_share, seed)
+    if not split.train_ids or not split.val_ids:
+        raise ValueError(
+            f"{annotation_file} cannot be split: {len(split.train_ids)} videos would be trained on and "
+            f"{len(split.val_ids)} measured on, with a share of {val_share}. A class of one video stays in training, "
+            "and one of two is split from a share of 0.25 on."
+        )
     write_json(train_file, select_videos(original, frozenset(split.train_ids)))
     write_json(val_file, select_videos(original, frozenset(split.val_ids)))
     return split

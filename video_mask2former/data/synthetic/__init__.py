@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from video_mask2former.data.synthetic.composites import AnnotatedSource
-from video_mask2former.data.synthetic.generator import SceneStyle, random_scene, write_synthetic_dataset
+from video_mask2former.data.synthetic.generator import SceneStyle, find_photos, random_scene, write_synthetic_dataset
 
-__all__ = ["AnnotatedSource", "SceneStyle", "random_scene", "write_synthetic_dataset"]
+__all__ = ["AnnotatedSource", "SceneStyle", "find_photos", "random_scene", "write_synthetic_dataset"]

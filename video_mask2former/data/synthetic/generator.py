@@ -16,6 +16,8 @@ from video_mask2former.data.synthetic.scenes import Backdrop, PaintedBackdrop, S
 from video_mask2former.data.synthetic.sprites import SHAPES, ShapeSprite, Sprite
 from video_mask2former.rle import Rle, encode_masks
 
+MIN_SIDE = 16  # of a frame; less shows nothing
+
 
 @dataclass(frozen=True)
 class SceneStyle:
@@ -41,6 +43,11 @@ class SceneStyle:
     def __post_init__(self) -> None:
         if self.photos and self.source is not None:
             raise ValueError("give photos or an annotated source, not both: a source has backdrops of its own.")
+        if self.num_frames < 1 or min(self.size) < MIN_SIDE:
+            raise ValueError(
+                f"videos need at least one frame and {MIN_SIDE} x {MIN_SIDE} pixels, got {self.num_frames} frames and "
+                f"{self.size}."
+            )
         if not 0 <= self.num_objects[0] <= self.num_objects[1]:
             raise ValueError(f"num_objects must be fewest <= most, at least 0, got {self.num_objects}.")
         if not 0 < self.object_sides[0] <= self.object_sides[1]:
@@ -63,6 +70,8 @@ def write_synthetic_dataset(folder: str | os.PathLike[str], num_videos: int, sty
     Returns:
         The annotation file.
     """
+    if num_videos < 1:
+        raise ValueError(f"num_videos must be at least 1, got {num_videos}.")
     folder = Path(folder)
     writer = DatasetWriter(style.categories, description=f"synthetic videos, seed {seed}")
     for number in tqdm(range(num_videos), desc="synthetic videos", unit="video", disable=None):
@@ -77,6 +86,18 @@ def write_synthetic_dataset(folder: str | os.PathLike[str], num_videos: int, sty
     path = folder / "instances.json"
     writer.write(path)
     return path
+
+
+def find_photos(folder: str | os.PathLike[str]) -> list[Path]:
+    """The JPEG photographs of a folder.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    photos = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not photos:
+        raise FileNotFoundError(f"{folder} has no photographs (.jpg).")
+    return photos
 
 
 def random_scene(style: SceneStyle, rng: np.random.Generator) -> Scene:
