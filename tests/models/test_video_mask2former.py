@@ -171,8 +171,32 @@ def test_the_host_never_waits_for_the_gpu(tiny_model, device, is_training):
 @torch.no_grad()
 def test_compiled_equals_eager(tiny_model, frames):
     model = tiny_model(dtype=torch.float64)
+    model.decoder.layers = model.decoder.layers[:1]  # compiling takes its time
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert_same_output(compiled(frames), model(frames), tolerance=1e-7)
+
+
+class TensorsOnly(torch.nn.Module):
+    """A model for export, which knows tensors but not :class:`ClipOutput`."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = self.model(frames)
+        return output.class_logits, output.mask_logits.dense()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_exported_equals_eager_at_every_length(tiny_model, frames):
+    model = TensorsOnly(tiny_model(dtype=torch.float64))
+    model.model.decoder.layers = model.model.decoder.layers[:1]
+    length = torch.export.Dim("T", min=2, max=64)
+    exported = torch.export.export(model, (frames,), dynamic_shapes={"frames": {1: length}}).module()
+    for clips in (frames, frames[:, :2]):
+        torch.testing.assert_close(exported(clips), model(clips))
 
 
 @pytest.mark.parametrize(
