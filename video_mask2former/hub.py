@@ -208,7 +208,7 @@ def evaluate_model(
     truth = find_ground_truth(os.fspath(annotations), os.fspath(images))
     chosen = settings or InferenceSettings.published()
     if not isinstance(model, VideoMask2Former):
-        if _bundled_weights(model) is None:
+        if bundled_weights(model) is None:
             raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
         model, config = load_with_config(model, device=_default_device())
         chosen = settings or build_settings(config.inference)
@@ -248,7 +248,7 @@ def training_config(
 ) -> Config:
     """The configuration of a training with the arguments of :func:`train`."""
     settings, _ = _read_source(config, (), has_weights=True)
-    bundled = _bundled_weights(config)
+    bundled = bundled_weights(config)
     if bundled is not None:
         settings = apply_overrides(settings, {**_OF_ITS_OWN_TRAINING, "training.init_weights": os.fspath(bundled)})
     given = {"training.init_weights": weights, "training.output": output}
@@ -285,7 +285,7 @@ def _read_source(
     """The configuration, and the checkpoint that came with it, if one did and no other is wanted."""
     if isinstance(config, Config):
         return apply_overrides(config, overrides), None
-    path = _bundled_weights(config)
+    path = bundled_weights(config)
     if path is not None and (path / HUGGINGFACE_CONFIG).is_file():
         return read_config(path, overrides), None if has_weights else read_checkpoint(path)
     if path is not None:
@@ -300,7 +300,7 @@ def _read_source(
     return read_config(config, overrides), None
 
 
-def _bundled_weights(config: str | os.PathLike[str] | Config) -> Path | None:
+def bundled_weights(config: str | os.PathLike[str] | Config) -> Path | None:
     """The checkpoint that a source is, or is in its folder; None for a configuration alone."""
     if isinstance(config, Config):
         return None

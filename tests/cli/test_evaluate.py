@@ -61,6 +61,10 @@ def evaluate(folder, *arguments, output="out"):
     return json.loads((folder / output / "metrics.json").read_text())
 
 
+def page_of(folder):
+    return (folder / "out" / "cases.html").read_text()
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """Two videos with images, and a perfect results file."""
@@ -312,6 +316,7 @@ def test_panoptic(dataset, model):
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
     assert (metrics["PQ"], metrics["PQ_things"], metrics["PQ_stuff"]) == (1.0, 1.0, 1.0)
     assert (metrics["per_class"], metrics["per_image"]) == ({"dog": -1.0, "fish": 1.0, "cat": 1.0}, {"12": 1.0})
+    assert re.search(r"12: 1\.000.*\n.*cat, fish", page_of(dataset)), "annotated, and its picture on grey"
     metrics = evaluate(dataset, "--annotations", truth, "--images", dataset / "frames" / "video3", *model)
     assert 0 <= metrics["PQ"] <= 1
     [entry] = json.loads((dataset / "out" / "results.json").read_text())["annotations"]
@@ -325,6 +330,7 @@ def test_panoptic_videos(dataset, model, capsys):
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
     assert metrics["PQ"] == metrics["vpq"]["1 frames"] == metrics["vpq"]["mean"] == 1.0
     assert metrics["per_video"] == {"v0": 1.0}
+    assert page_of(dataset).count("data:image/jpeg") == 1
     arguments = ["--output", dataset / "out", "--annotations", truth, "--images", dataset / "frames", *model]
     assert main(["evaluate", *map(str, arguments)]) == 1
     assert "panoptic prediction is for images" in capsys.readouterr().err
@@ -341,6 +347,7 @@ def test_label_maps(dataset, model):
     metrics = evaluate(dataset, *arguments, "--results", dataset / "same")
     assert (metrics["mIoU"], metrics["pAcc"]) == (1.0, 1.0)
     assert metrics["per_class"] == {"cat": 1.0, "dog": 1.0, "fish": -1.0}
+    assert "video3/00000: 1.000" in page_of(dataset)
     metrics = evaluate(dataset, *arguments, "--images", dataset / "frames", *model)
     assert 0 <= metrics["mIoU"] <= 1
     made = cv2.imread(str(dataset / "out" / "results" / "video3" / "00000.png"), cv2.IMREAD_UNCHANGED)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ h2 { border-bottom: 1px solid #ccc; } h3 { margin-bottom: .2em; }
 img { max-width: 100%; } p { margin: .2em 0 .5em; color: #555; }
 """
 
+KeyT = TypeVar("KeyT", int, str)
 Annotate = Callable[[np.ndarray, FrameInstances, Sequence[str]], np.ndarray]
 
 
@@ -50,11 +52,11 @@ class Case:
     frame_paths: tuple[Path, ...] | None
 
 
-def choose_cases(qualities: dict[int, float], num_cases: int) -> tuple[list[int], list[int]]:
-    """Ids of the worst videos, worst first, and of the best, best first; none is in both, undefined ones in neither."""
-    ranked = sorted((quality, video_id) for video_id, quality in qualities.items() if quality >= 0)
-    worst = [video_id for _, video_id in ranked[:num_cases]]
-    best = [video_id for _, video_id in ranked[num_cases:][::-1][:num_cases]]
+def choose_cases(qualities: Mapping[KeyT, float], num_cases: int) -> tuple[list[KeyT], list[KeyT]]:
+    """Keys of the worst cases, worst first, and of the best, best first; none is in both, undefined ones in neither."""
+    ranked = sorted((quality, key) for key, quality in qualities.items() if quality >= 0)
+    worst = [key for _, key in ranked[:num_cases]]
+    best = [key for _, key in ranked[num_cases:][::-1][:num_cases]]
     return worst, best
 
 

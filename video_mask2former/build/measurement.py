@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,12 @@ from typing import Literal
 from tqdm import tqdm
 
 from video_mask2former.build.evaluation import EvaluationOptions, ImageEvaluation, VideoEvaluation
-from video_mask2former.build.evaluation_page import Case, choose_cases, write_page
+from video_mask2former.build.evaluation_page import Case, KeyT, choose_cases, write_page
 from video_mask2former.build.panoptic_files import PanopticFile, load_panoptic
+from video_mask2former.build.pixel_cases import panoptic_case, semantic_case
 from video_mask2former.build.pixel_evaluation import SemanticFolder, evaluate_panoptic, evaluate_semantic
 from video_mask2former.build.result_files import annotated_areas, annotation_kind, read_predictions
+from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.annotations import AnnotationSet, load_annotations
 from video_mask2former.data.catalog import locate_dataset
 from video_mask2former.data.class_names import CLASS_NAMES
@@ -45,13 +47,18 @@ class GroundTruth:
     panoptic: PanopticFile | None = None
     semantic: SemanticFolder | None = None
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether only the videos are listed, and their annotations are kept by a server."""
+        return self.instances is not None and not self.instances.has_annotations
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """The figures, and a function that writes a page of so many worst and best cases, where there are pictures."""
+    """The figures, and a function that writes a page of so many worst and so many best cases."""
 
     report: Report
-    write_cases: Callable[[Path, int], None] | None = None
+    write_cases: Callable[[Path, int], None]
 
 
 def find_ground_truth(
@@ -62,6 +69,7 @@ def find_ground_truth(
     root: str | None = None,
     classes: str | None = None,
     label_offset: int = 0,
+    may_be_hidden: bool = False,
 ) -> GroundTruth:
     """Load annotations of whatever kind.
 
@@ -72,6 +80,7 @@ def find_ground_truth(
         root: Folder of the catalog's datasets.
         classes: Classes of label maps: the name of a list, or a text file with a name on each line.
         label_offset: Taken off the values of label maps.
+        may_be_hidden: Accept files that list videos without annotations: they can be predicted, not measured.
 
     Raises:
         FileNotFoundError: If something is not there.
@@ -94,7 +103,7 @@ def find_ground_truth(
             raise ValueError(f"{annotations} must list its categories, as annotation files do. Is it a result file?")
         return GroundTruth(panoptic.class_names, folder, kind, panoptic=panoptic)
     instances = load_annotations(annotations)
-    if not instances.has_annotations:
+    if not (instances.has_annotations or may_be_hidden):
         raise ValueError(
             f"{annotations} lists {kind} without annotations, as validation sets whose annotations are hidden do. "
             "Evaluate on a local split of the training set (datasets/ytvis/make_split.py)."
@@ -112,10 +121,23 @@ def measure(truth: GroundTruth, results: Path, options: EvaluationOptions) -> Me
     if truth.semantic is not None:
         if not results.is_dir():
             raise FileNotFoundError(f"label maps are measured against a folder of PNGs, and {results} is none.")
-        report = evaluate_semantic(truth.semantic, SemanticFolder(results), truth.class_names, IGNORE_LABEL)
-        return Measurement(report)
+        labels = SemanticFolder(results)
+        report = evaluate_semantic(truth.semantic, labels, truth.class_names, IGNORE_LABEL)
+        semantic = functools.partial(
+            semantic_case,
+            truth.semantic,
+            labels,
+            truth.images,
+            num_classes=len(truth.class_names),
+            ignore_label=IGNORE_LABEL,
+        )
+        return Measurement(report, _page_writer(report.samples["per_image"], semantic, truth.class_names))
     if truth.panoptic is not None:
-        return Measurement(evaluate_panoptic(truth.panoptic, load_panoptic(results)))
+        predictions = load_panoptic(results)
+        report = evaluate_panoptic(truth.panoptic, predictions)
+        panoptic = functools.partial(panoptic_case, truth.panoptic, predictions, truth.images)
+        [qualities] = report.samples.values()
+        return Measurement(report, _page_writer(qualities, panoptic, truth.class_names))
     return _measure_instances(truth, results, options)
 
 
@@ -136,8 +158,10 @@ def long_videos(truth: GroundTruth, short_videos: str | None, long_from: int | N
     if long_from is not None:
         return frozenset(record.video_id for record in records if record.num_frames >= long_from)
     assert short_videos is not None
-    document = json.loads(Path(short_videos).read_bytes())
-    short = {os.path.normpath(video["file_names"][0]) for video in document["videos"]}
+    try:
+        short = {os.path.normpath(video["file_names"][0]) for video in read_json(short_videos)["videos"]}
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{short_videos} must list videos and their file_names, as YouTube-VIS files do.") from error
     return frozenset(record.video_id for record in records if os.path.normpath(record.file_names[0]) not in short)
 
 
@@ -153,20 +177,25 @@ def _measure_instances(truth: GroundTruth, results: Path, options: EvaluationOpt
     for ground_truth in tqdm(annotations.iterate_ground_truth(), total=len(annotations), desc="measure", disable=None):
         assert ground_truth.video_id is not None
         evaluation.process(predictions.get(ground_truth.video_id, replace(ground_truth, tracks=())), ground_truth)
-    qualities = evaluation.qualities()
+    index_of = {int(video_id): index for index, video_id in enumerate(annotations.packed.video_ids)}
+
+    def draw(video_id: int, quality: float) -> Case:
+        return _case(truth, annotations, index_of[video_id], predictions, quality, options)
+
+    names = ("object",) if options.is_class_agnostic else truth.class_names
+    return Measurement(evaluation.report(), _page_writer(evaluation.qualities(), draw, names))
+
+
+def _page_writer(
+    qualities: Mapping[KeyT, float], draw: Callable[[KeyT, float], Case], class_names: Sequence[str]
+) -> Callable[[Path, int], None]:
+    """A function that writes the page of worst and best cases, which are drawn one by one."""
 
     def write_cases(path: Path, num_cases: int) -> None:
-        worst, best = choose_cases(qualities, num_cases)
-        index_of = {int(video_id): index for index, video_id in enumerate(annotations.packed.video_ids)}
-        names = ("object",) if options.is_class_agnostic else truth.class_names
+        worst, best = ((draw(key, qualities[key]) for key in keys) for keys in choose_cases(qualities, num_cases))
+        write_page(path, worst, best, class_names)
 
-        def cases(video_ids: Sequence[int]) -> Iterator[Case]:
-            for key in video_ids:
-                yield _case(truth, annotations, index_of[key], predictions, qualities[key], options)
-
-        write_page(path, cases(worst), cases(best), names)
-
-    return Measurement(evaluation.report(), write_cases)
+    return write_cases
 
 
 def _case(

@@ -36,6 +36,11 @@ class PanopticFrame:
     image_name: str
     segments: tuple[Segment, ...]
 
+    @property
+    def image_path(self) -> str:
+        """File of the image, relative to the folder of images: the name that is stated, or that of the PNG."""
+        return self.image_name or str(Path(self.file_name).with_suffix(".jpg"))
+
 
 @dataclass(frozen=True)
 class PanopticSample:

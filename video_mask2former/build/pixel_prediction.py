@@ -11,13 +11,12 @@ import numpy as np
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
 from video_mask2former.build.panoptic_files import PanopticFile, load_panoptic, write_segment_ids
+from video_mask2former.build.pixel_cases import image_path
 from video_mask2former.build.pixel_evaluation import SemanticFolder
 from video_mask2former.build.prediction import DatasetModel, PredictionFolder, image_decoder, predict_missing
 from video_mask2former.build.segment_maps import predicted_panoptic_map
 from video_mask2former.data.image_files import read_image
 from video_mask2former.inference import image_panoptic, image_semantic
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def predict_panoptic(
@@ -53,7 +52,7 @@ def predict_panoptic(
 
     def predict(index: int) -> None:
         [frame] = samples[index].frames
-        image = read_image(images / (frame.image_name or f"{Path(frame.file_name).stem}.jpg"))
+        image = read_image(images / frame.image_path)
         segmentation = image_panoptic(decode(image), _size(image), things, **thresholds)
         prediction = predicted_panoptic_map(segmentation, model.mapping, index)
         name = f"{Path(frame.file_name).stem}.png"
@@ -92,7 +91,7 @@ def predict_semantic(
     kind = np.uint8 if target.max() < 256 else np.uint16
 
     def predict(index: int) -> None:
-        image = read_image(_image_path(images, names[index]))
+        image = read_image(image_path(images, names[index]))
         labels = image_semantic(decode(image), _size(image)).argmax(0).cpu().numpy()
         with atomic_path(output / "results" / f"{names[index]}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", target[labels].astype(kind))[1].tobytes())
@@ -101,14 +100,6 @@ def predict_semantic(
 
     predict_missing(folder, range(len(names)), predict)
     return SemanticFolder(output / "results")
-
-
-def _image_path(folder: Path, name: str) -> Path:
-    for suffix in IMAGE_SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no image {folder / name} with one of the suffixes {', '.join(IMAGE_SUFFIXES)}.")
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

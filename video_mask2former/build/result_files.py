@@ -51,7 +51,7 @@ def read_predictions(
     """Read the predictions of each video (or image) that has any, by its id.
 
     Args:
-        path: ``results.json`` of tracks (YouTube-VIS) or detections (COCO), or a zip that holds it.
+        path: ``results.json`` of tracks (YouTube-VIS) or detections (COCO), or a zip or folder that holds it.
         annotations: What they are measured on; category ids must be those of its file.
         is_class_agnostic: Take any category id, and give every prediction the label 0.
 
@@ -113,7 +113,11 @@ def video_of_image(frame: FrameInstances, image_id: int) -> VideoInstances:
 
 @contextlib.contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
-    """The JSON file itself: ``path``, or what a zip at ``path`` holds, unpacked for the time of the context."""
+    """The JSON file itself: ``path``, in a folder there, or what a zip there holds, unpacked as long as the context."""
+    if path.is_dir() and (path / _MEMBER).is_file():
+        path = path / _MEMBER
+    if path.suffix == ".zip" and path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a zip file, or it was cut off.")
     if not path.is_file() or not zipfile.is_zipfile(path):
         yield path
         return

@@ -8,13 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.loose_words import allow_words_anywhere
+
 if TYPE_CHECKING:
     from video_mask2former.build.measurement import GroundTruth
     from video_mask2former.evaluation import Report
 
 _DESCRIPTION = """\
 Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and pictures of the
-worst and best cases to cases.html.
+worst and best cases to cases.html. Where annotations are hidden, a model still leaves results.json and results.zip,
+which servers take.
 
 What is measured follows from the annotations:
   YouTube-VIS json      video AP, identity measures (HOTA, IDF1), AP by length, number and speed of the objects
@@ -48,7 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--label-offset", type=int, default=0, metavar="N", help="taken off the values of annotated label maps"
     )
     predictions = parser.add_argument_group("predictions: results, or a model to run")
-    predictions.add_argument("--results", metavar="R", help="results.json, a zip that holds it, or a folder of PNGs")
+    predictions.add_argument(
+        "--results", metavar="R", help="results.json, a zip or folder that holds it, or a folder of PNGs"
+    )
     predictions.add_argument("--config", metavar="C", help="configuration of the model: YAML file or shipped name")
     predictions.add_argument("--weights", metavar="W", help="checkpoint of the model")
     predictions.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: a GPU if any")
@@ -74,12 +79,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     measures.add_argument("--long-from", type=int, metavar="N", help="videos of at least so many frames are long ones")
     measures.add_argument("--cases", type=int, default=5, metavar="N", help="worst and best cases shown (%(default)s)")
+    allow_words_anywhere(parser, "overrides")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict if there are no results yet, measure, print tables and write the files."""
     from video_mask2former import distributed
+    from video_mask2former.hub import bundled_weights
 
     if (args.results is None) == (args.config is None):
         raise ValueError("give either --results, or a model with --config and --weights.")
@@ -88,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("--weights and options of the configuration are for predicting; --results needs none.")
         _measure(args, _find_ground_truth(args), Path(args.results))
         return 0
+    if args.weights is None and bundled_weights(args.config) is None:
+        raise ValueError(f"{args.config} has no weights to be measured: give them with --weights.")
     device_type = _device_type(args.device)
     num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
     return distributed.launch(num_processes, _predict_and_measure, (args, device_type), device_type)
@@ -101,13 +110,14 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     from video_mask2former.build.dataset_prediction import predict_dataset
     from video_mask2former.build.inference import build_settings
     from video_mask2former.hub import load_with_config
+    from video_mask2former.results import pack_submission
 
     with distributed.process_group(device_type):
         if not distributed.is_main_process():
             logging.getLogger().setLevel(logging.WARNING)
         device = torch.device(device_type, distributed.local_rank()) if device_type == "cuda" else torch.device("cpu")
         model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
-        truth = _find_ground_truth(args, config.data.root, config.data.test)
+        truth = _find_ground_truth(args, config.data.root, config.data.test, may_be_hidden=True)
         results = predict_dataset(
             model,
             build_settings(config.inference),
@@ -118,12 +128,21 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
             overlap_threshold=config.inference.overlap_threshold,
         )
         if distributed.is_main_process():
-            _measure(args, truth, results)
+            if truth.is_hidden:
+                submission = results.with_suffix(".zip")
+                pack_submission(results, submission)
+                print(f"the annotations are hidden, so nothing is measured; wrote {results} and {submission}")
+            else:
+                _measure(args, truth, results)
     return 0
 
 
 def _find_ground_truth(
-    args: argparse.Namespace, root: str | None = None, default_datasets: tuple[str, ...] = ()
+    args: argparse.Namespace,
+    root: str | None = None,
+    default_datasets: tuple[str, ...] = (),
+    *,
+    may_be_hidden: bool = False,
 ) -> GroundTruth:
     """From --annotations, from --dataset, or from the configuration."""
     from video_mask2former.build.measurement import find_ground_truth
@@ -142,6 +161,7 @@ def _find_ground_truth(
         root=root,
         classes=args.classes,
         label_offset=args.label_offset,
+        may_be_hidden=may_be_hidden,
     )
 
 
@@ -159,7 +179,7 @@ def _measure(args: argparse.Namespace, truth: GroundTruth, results: Path) -> Non
     measurement.report.write(output / "metrics.json")
     _print_tables(measurement.report)
     written = [output / "metrics.json"]
-    if args.cases > 0 and measurement.write_cases is not None:
+    if args.cases > 0:
         measurement.write_cases(output / "cases.html", args.cases)
         written.append(output / "cases.html")
     print(f"wrote {' and '.join(map(str, written))}")

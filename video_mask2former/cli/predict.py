@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.loose_words import allow_words_anywhere
+
 if TYPE_CHECKING:
     from video_mask2former.config import InferenceConfig
     from video_mask2former.inference.outputs import OutputChoice
@@ -57,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_model_arguments(parser)
     _add_output_arguments(parser)
     parser.set_defaults(run=run)
-    _allow_words_anywhere(parser)
+    allow_words_anywhere(parser, "inputs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -162,18 +164,6 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlay-mode", choices=("overlay", "side_by_side", "masks_only"), default="overlay", help="default: overlay"
     )
     group.add_argument("--audio", action="store_true", help="copy the sound into the overlay")
-
-
-def _allow_words_anywhere(parser: argparse.ArgumentParser) -> None:
-    """Let inputs and options of the configuration stand between and after the flags, which argparse does not."""
-    parse = parser.parse_known_args
-
-    def parse_known_args(args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        namespace, rest = parse(args, namespace)
-        namespace.inputs = [*namespace.inputs, *(word for word in rest if not word.startswith("-"))]
-        return namespace, [word for word in rest if word.startswith("-")]
-
-    parser.parse_known_args = parse_known_args  # type: ignore[method-assign]
 
 
 def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:

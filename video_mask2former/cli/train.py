@@ -8,13 +8,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.loose_words import allow_words_anywhere
+
 if TYPE_CHECKING:
     from video_mask2former.config import Config
 
 _DESCRIPTION = """\
 Train a model. The recipe, the datasets and the model are all in the configuration; any of its options can be
-changed at the end of the command line, as training.max_steps=100 or as the two words training.max_steps 100.
-detectron2's own keys (SOLVER.MAX_ITER 100) are understood too.
+changed on the command line, as training.max_steps=100 or as the two words training.max_steps 100. detectron2's own
+keys (SOLVER.MAX_ITER 100) are understood too.
 
 examples:
   video-mask2former train --config ytvis_2019/r50 --weights coco_r50.pkl --output runs/r50 --num-gpus 8
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="options of the configuration, such as training.batch_size=8"
     )
+    allow_words_anywhere(parser, "overrides")
 
 
 def run(args: argparse.Namespace) -> int:

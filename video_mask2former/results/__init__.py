@@ -11,6 +11,7 @@ from video_mask2former.results.overlaps import label_map, resolve_overlaps, with
 from video_mask2former.results.tracks_json import read_tracks, write_tracks
 from video_mask2former.results.youtube_vis import (
     YoutubeVisWriter,
+    pack_submission,
     read_youtube_vis,
     write_submission,
     write_youtube_vis,
@@ -26,6 +27,7 @@ __all__ = [
     "assemble_tracks",
     "frames_of",
     "label_map",
+    "pack_submission",
     "read_coco_detections",
     "read_mask_pngs",
     "read_mots",

@@ -92,10 +92,15 @@ def write_submission(
     results = Path(path).with_name(f".{Path(path).name}.json")
     try:
         write_youtube_vis(results, videos, category_ids)
-        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(results, SUBMISSION_MEMBER)
+        pack_submission(results, path)
     finally:
         results.unlink(missing_ok=True)
+
+
+def pack_submission(results: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Put results that are written into the zip that the evaluation servers take."""
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(results, SUBMISSION_MEMBER)
 
 
 def read_youtube_vis(
