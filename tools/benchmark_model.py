@@ -1,6 +1,7 @@
 """Measure the model: inference against the time of its FLOPs at the measured GEMM rate, and one training step.
 
-Whole-process peaks (memory of a training step) are taken in a fresh process each. Run alone: ``--help``.
+Peaks of memory (of the whole process on a CPU, of torch's allocations on a GPU) are taken in a fresh process each. Run
+alone: ``--help``.
 """
 
 from __future__ import annotations
@@ -27,25 +28,34 @@ CONFIG = Path(__file__).parents[1] / "configs" / "ytvis_2019" / "r50.yaml"
 GEMM_SIZE = 2048
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+CPU = torch.device("cpu")
+
+
+def seconds(function: Callable[[], object], device: torch.device = CPU) -> float:
+    """Wall time of one call, its work on a GPU included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     start = time.perf_counter()
     function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
-def gemm_rate(repeats: int = 5) -> float:
+def gemm_rate(device: torch.device = CPU, repeats: int = 5) -> float:
     """Median FLOP/s of a square float32 matrix product."""
-    a, b = torch.randn(2, GEMM_SIZE, GEMM_SIZE)
+    a, b = torch.randn(2, GEMM_SIZE, GEMM_SIZE, device=device)
     torch.mm(a, b)
-    return 2 * GEMM_SIZE**3 / statistics.median(seconds(lambda: torch.mm(a, b)) for _ in range(repeats))
+    return 2 * GEMM_SIZE**3 / statistics.median(seconds(lambda: torch.mm(a, b), device) for _ in range(repeats))
 
 
-def measure_inference(repeats: int = 5, num_frames: int = 4, size: tuple[int, int] = (384, 640)) -> dict[str, float]:
+def measure_inference(
+    repeats: int = 5, num_frames: int = 4, size: tuple[int, int] = (384, 640), device: torch.device = CPU
+) -> dict[str, float]:
     """R50, backbone to all dense masks, float32 and bfloat16; every run paired with a run of the GEMM."""
     torch.manual_seed(0)
-    model = build_model(load_config(CONFIG).model).eval().requires_grad_(False)
-    frames = smooth_frames(num_frames, size)[None]
+    model = build_model(load_config(CONFIG).model).eval().requires_grad_(False).to(device)
+    frames = smooth_frames(num_frames, size)[None].to(device)
 
     def run() -> torch.Tensor:
         return model(frames).mask_logits.dense()
@@ -54,19 +64,19 @@ def measure_inference(repeats: int = 5, num_frames: int = 4, size: tuple[int, in
         with FlopCounterMode(display=False) as counter:
             full = run()
         flops = counter.get_total_flops()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             half = run()
         ratios, speedups, full_times, half_times = [], [], [], []
         for _ in range(repeats):
-            limit = flops / gemm_rate()
-            full_times.append(seconds(run))
-            with torch.autocast("cpu", torch.bfloat16):
-                half_times.append(seconds(run))
+            limit = flops / gemm_rate(device)
+            full_times.append(seconds(run, device))
+            with torch.autocast(device.type, torch.bfloat16):
+                half_times.append(seconds(run, device))
             ratios.append(full_times[-1] / limit)
             speedups.append(full_times[-1] / half_times[-1])
     return {
         "gflops": flops / 1e9,
-        "gemm_gflops_per_second": gemm_rate() / 1e9,
+        "gemm_gflops_per_second": gemm_rate(device) / 1e9,
         "float32_seconds": statistics.median(full_times),
         "bfloat16_seconds": statistics.median(half_times),
         "float32_over_gemm_limit": statistics.median(ratios),
@@ -84,7 +94,7 @@ def smooth_frames(num_frames: int, size: tuple[int, int]) -> torch.Tensor:
     return (frames / frames.std() * 50 + 118).clamp(0, 255).to(torch.uint8)
 
 
-def measure_training_step(form: str, repeats: int = 3) -> dict[str, float]:
+def measure_training_step(form: str, repeats: int = 3, device: torch.device = CPU) -> dict[str, float]:
     """One step (forward, loss, backward): R50, one clip of 2 frames of 360x640, 3 instances.
 
     ``form``: "ours"; "dense", the mask logits of all queries and layers multiplied out, as published code holds them;
@@ -92,12 +102,12 @@ def measure_training_step(form: str, repeats: int = 3) -> dict[str, float]:
     """
     torch.manual_seed(0)
     config = load_config(CONFIG)
-    model, criterion = build_model(config.model).train(), build_criterion(config)
-    frames = smooth_frames(2, (360, 640))[None]
+    model, criterion = build_model(config.model).train().to(device), build_criterion(config).to(device)
+    frames = smooth_frames(2, (360, 640))[None].to(device)
     masks = torch.zeros(3, 2, 360, 640, dtype=torch.bool)
     for index in range(3):
         masks[index, :, 60 + 60 * index : 160 + 60 * index, 100 + 120 * index : 250 + 120 * index] = True
-    target = ClipTarget(torch.tensor([0, 5, 5]), masks)
+    target = ClipTarget(torch.tensor([0, 5, 5]), masks).to(device)
     if form != "ours":
         model = DenseModel(model)
     if form == "published":
@@ -113,16 +123,18 @@ def measure_training_step(form: str, repeats: int = 3) -> dict[str, float]:
         model.zero_grad(set_to_none=True)
 
     step()
-    times = [seconds(step) for _ in range(repeats)]
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": statistics.median(times), "peak_gib": peak_kib / 2**20}
+    times = [seconds(step, device) for _ in range(repeats)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    return {"seconds": statistics.median(times), "peak_gib": peak / 2**30}
 
 
-def compare_training_steps() -> dict[str, dict[str, float]]:
+def compare_training_steps(device: torch.device = CPU) -> dict[str, dict[str, float]]:
     """Each form in a process of its own, whose peak memory is then its own."""
     forms = {}
     for form in ("ours", "dense", "published"):
-        command = [sys.executable, __file__, "--training-step", form]
+        command = [sys.executable, __file__, "--training-step", form, "--device", str(device)]
         forms[form] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return forms
 
@@ -131,11 +143,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training-step", choices=("ours", "dense", "published"), help="measure one form, print JSON")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", type=torch.device, default=CPU)
     arguments = parser.parse_args()
+    device = arguments.device
     if arguments.training_step:
-        print(json.dumps(measure_training_step(arguments.training_step, arguments.repeats)))
+        print(json.dumps(measure_training_step(arguments.training_step, arguments.repeats, device)))
     else:
-        print(json.dumps({"inference": measure_inference(), "training step": compare_training_steps()}, indent=2))
+        figures = {"inference": measure_inference(device=device), "training step": compare_training_steps(device)}
+        print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class DenseModel(nn.Module):
         """Positional encoding of every position of every frame, ``(1, T * h * w, C)``."""
         _, num_frames, channels, height, width = level.shape
         time = num_frames if self.model.decoder.temporal_position_encoding else None
-        encoding = sine_position_encoding((height, width), channels, num_frames=time).expand(num_frames, -1, -1, -1)
+        encoding = sine_position_encoding((height, width), channels, num_frames=time, device=level.device)
+        encoding = encoding.expand(num_frames, -1, -1, -1)
         return encoding.permute(0, 2, 3, 1).flatten(0, 2)[None].to(level.dtype)
 
     def _predict(self, queries: Tensor, features: ClipFeatures) -> DensePrediction:
@@ -103,13 +104,14 @@ class DenseCriterion:
     def _layer_loss(self, prediction: DensePrediction, targets: Sequence[ClipTarget]) -> Tensor:
         settings = self.criterion
         size = [4 * side for side in prediction.mask_logits.shape[-2:]]
-        classes = torch.full(prediction.class_logits.shape[:2], settings.num_classes)
+        device = prediction.class_logits.device
+        classes = torch.full(prediction.class_logits.shape[:2], settings.num_classes, device=device)
         logits, maps = [], []
         for clip, target in enumerate(targets):
             masks = prediction.mask_logits[clip]
             padding = (0, size[1] - target.masks.shape[3], 0, size[0] - target.masks.shape[2])
             padded = F.pad(target.masks.float(), padding)
-            points = torch.rand(1, settings.num_points, 2)
+            points = torch.rand(1, settings.num_points, 2, device=device)
             with torch.no_grad():
                 point_logits = point_sample(masks, points.expand(len(masks), -1, -1)).flatten(1)
                 point_targets = point_sample(padded, points.expand(len(padded), -1, -1)).flatten(1)
