@@ -28,7 +28,7 @@ CLIP = ROOT / "tools" / "demo_clip" / "pedestrians.mp4"
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small stand-ins for the files that the documents name: videos, checkpoints, datasets."""
     folder = tmp_path_factory.mktemp("workplace")
-    write_short_clip(folder / "in.mp4", num_frames=3)
+    write_short_clip(folder / "in.mp4", num_frames=2)
     (folder / "videos").mkdir()
     shutil.copy(folder / "in.mp4", folder / "videos" / "street.mp4")
     write_random_weights(folder / "model_final.pkl", "ytvis_2019/r50")
