@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import zipfile
 
+import cv2
+import numpy as np
 import pytest
 
+from video_mask2former.build.panoptic_files import write_segment_ids
 from video_mask2former.cli import main, make_parser
 from video_mask2former.data.synthetic import SceneStyle, write_synthetic_dataset
 
@@ -82,6 +85,27 @@ def test_hidden_annotations_leave_a_submission(shapes, capsys) -> None:
     assert sorted(path.name for path in (shapes / "out").iterdir()) == ["predictions", "results.json", "results.zip"]
     with zipfile.ZipFile(shapes / "out" / "results.zip") as archive:
         assert archive.read("results.json") == (shapes / "out" / "results.json").read_bytes()
+
+
+def test_catalog_names_are_measured_by_what_the_results_are_of(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    (tmp_path / "ADEChallengeData2016/images/validation").mkdir(parents=True)
+    truth, results = tmp_path / "ADEChallengeData2016/annotations/validation", tmp_path / "results"
+    for folder, label in ((truth, 3), (results, 2)):  # ADE20K counts from 1
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "ADE_val_00000001.png"), np.full((8, 9), label, np.uint8))
+    assert run(tmp_path, "--dataset", "ade20k_sem_seg_val", "--results", results) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["mIoU"] == metrics["per_class"]["sky"] == 1.0
+
+    folder = tmp_path / "coco/annotations/panoptic_val2017"
+    (tmp_path / "coco/val2017").mkdir(parents=True)
+    write_segment_ids(folder / "1.png", np.full((8, 9), 5))
+    entry = {"image_id": 1, "file_name": "1.png", "segments_info": [{"id": 5, "category_id": 2}]}
+    document = {"images": [], "annotations": [entry], "categories": [{"id": 2, "name": "bicycle", "isthing": 1}]}
+    folder.with_suffix(".json").write_text(json.dumps(document))
+    assert run(tmp_path, "--dataset", "coco_2017_val_panoptic", "--results", folder.with_suffix(".json")) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["PQ"] == 1.0
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from video_mask2former.data.catalog import DATASETS, locate_dataset
+from video_mask2former.data.catalog import DATASETS, locate_dataset, locate_label_pictures
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,14 @@ def test_missing_files_say_where_they_are_expected(tmp_path) -> None:
     (tmp_path / "ovis/annotations/train.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"images of ovis_train are expected in the folder .*ovis/train"):
         locate_dataset("ovis_train", tmp_path)
+
+
+def test_label_pictures(tmp_path) -> None:
+    assert locate_label_pictures("ytvis_2019_val", tmp_path) is None
+    assert locate_label_pictures("images::mine.json", tmp_path) is None
+    with pytest.raises(FileNotFoundError, match=r"label pictures of ade20k_sem_seg_val are expected at .*/validation"):
+        locate_label_pictures("ade20k_sem_seg_val", tmp_path)
+    for folder in ("ADEChallengeData2016/annotations/validation", "ADEChallengeData2016/images/validation"):
+        (tmp_path / folder).mkdir(parents=True)
+    found = locate_label_pictures("ade20k_sem_seg_val", tmp_path)
+    assert found.annotation_file == tmp_path / "ADEChallengeData2016/annotations/validation"

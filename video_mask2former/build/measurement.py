@@ -19,10 +19,12 @@ from video_mask2former.build.pixel_evaluation import SemanticFolder, evaluate_pa
 from video_mask2former.build.result_files import annotated_areas, annotation_kind, read_predictions
 from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.annotations import AnnotationSet, load_annotations
-from video_mask2former.data.catalog import locate_dataset
+from video_mask2former.data.catalog import locate_dataset, locate_label_pictures
 from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.evaluation import Report
 from video_mask2former.structures import VideoInstances
+
+Task = Literal["instance", "panoptic", "semantic"]
 
 IGNORE_LABEL = 255
 
@@ -69,6 +71,7 @@ def find_ground_truth(
     root: str | None = None,
     classes: str | None = None,
     label_offset: int = 0,
+    task: Task = "instance",
     may_be_hidden: bool = False,
 ) -> GroundTruth:
     """Load annotations of whatever kind.
@@ -80,6 +83,7 @@ def find_ground_truth(
         root: Folder of the catalog's datasets.
         classes: Classes of label maps: the name of a list, or a text file with a name on each line.
         label_offset: Taken off the values of label maps.
+        task: What is measured on a dataset of the catalog that can be measured in several ways.
         may_be_hidden: Accept files that list videos without annotations: they can be predicted, not measured.
 
     Raises:
@@ -87,8 +91,11 @@ def find_ground_truth(
         ValueError: If something in it is wrong.
     """
     if dataset is not None:
-        paths = locate_dataset(dataset, root)
+        pictures = locate_label_pictures(dataset, root) if task != "instance" else None
+        paths = pictures or locate_dataset(dataset, root)
         annotations, images = str(paths.annotation_file), images or str(paths.image_folder)
+        if paths.annotation_file.is_dir():
+            classes, label_offset = "ade20k_semantic", 1  # the only one of its kind in the catalog
     assert annotations is not None
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():

@@ -37,6 +37,14 @@ def annotation_kind(path: str | os.PathLike[str]) -> AnnotationKind:
     return "videos" if _first_key(Path(path), ("videos",)) else "images"
 
 
+def task_of_results(path: str | os.PathLike[str]) -> Literal["instance", "panoptic", "semantic"]:
+    """What results are of: a folder of label maps, a panoptic file, or instances (also where nothing is)."""
+    path = Path(path)
+    if path.is_dir():
+        return "instance" if (path / _MEMBER).is_file() else "semantic"
+    return "panoptic" if path.is_file() and _first_key(path, ("segments_info",)) else "instance"
+
+
 def annotated_areas(path: str | os.PathLike[str]) -> dict[int, float] | None:
     """Annotation id to the area that a COCO file states; None if it does not state all of them."""
     annotations = json.loads(Path(path).read_bytes()).get("annotations") or []

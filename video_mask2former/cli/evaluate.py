@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from video_mask2former.cli.loose_words import allow_words_anywhere
 
 if TYPE_CHECKING:
-    from video_mask2former.build.measurement import GroundTruth
+    from video_mask2former.build.measurement import GroundTruth, Task
+    from video_mask2former.config import DataConfig
     from video_mask2former.evaluation import Report
 
 _DESCRIPTION = """\
@@ -86,6 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict if there are no results yet, measure, print tables and write the files."""
     from video_mask2former import distributed
+    from video_mask2former.build.result_files import task_of_results
     from video_mask2former.hub import bundled_weights
 
     if (args.results is None) == (args.config is None):
@@ -93,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if args.results is not None:
         if args.overrides or args.weights:
             raise ValueError("--weights and options of the configuration are for predicting; --results needs none.")
-        _measure(args, _find_ground_truth(args), Path(args.results))
+        _measure(args, _find_ground_truth(args, task_of_results(args.results)), Path(args.results))
         return 0
     if args.weights is None and bundled_weights(args.config) is None:
         raise ValueError(f"{args.config} has no weights to be measured: give them with --weights.")
@@ -117,7 +119,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
             logging.getLogger().setLevel(logging.WARNING)
         device = torch.device(device_type, distributed.local_rank()) if device_type == "cuda" else torch.device("cpu")
         model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
-        truth = _find_ground_truth(args, config.data.root, config.data.test, may_be_hidden=True)
+        truth = _find_ground_truth(args, config.inference.task, config.data)
         results = predict_dataset(
             model,
             build_settings(config.inference),
@@ -137,31 +139,26 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     return 0
 
 
-def _find_ground_truth(
-    args: argparse.Namespace,
-    root: str | None = None,
-    default_datasets: tuple[str, ...] = (),
-    *,
-    may_be_hidden: bool = False,
-) -> GroundTruth:
-    """From --annotations, from --dataset, or from the configuration."""
+def _find_ground_truth(args: argparse.Namespace, task: Task, data: DataConfig | None = None) -> GroundTruth:
+    """From --annotations, from --dataset, or from the data section of the configuration of a model."""
     from video_mask2former.build.measurement import find_ground_truth
 
     if args.annotations is not None and args.dataset is not None:
         raise ValueError("give --annotations or --dataset, not both.")
     dataset = args.dataset
     if args.annotations is None and dataset is None:
-        if len(default_datasets) != 1:
+        if data is None or len(data.test) != 1:
             raise ValueError("there is no ground truth: give --annotations GT.json or --dataset NAME.")
-        dataset = default_datasets[0]
+        [dataset] = data.test
     return find_ground_truth(
         args.annotations,
         args.images,
         dataset=dataset,
-        root=root,
+        root=None if data is None else data.root,
         classes=args.classes,
         label_offset=args.label_offset,
-        may_be_hidden=may_be_hidden,
+        task=task,
+        may_be_hidden=data is not None,
     )
 
 

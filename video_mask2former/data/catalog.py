@@ -20,10 +20,13 @@ class DatasetEntry:
     Attributes:
         image_folder: Folder that the file names in the annotations are relative to.
         annotation_files: Where the annotations may be; the first that exists is taken.
+        label_pictures: What says a class for every pixel: a panoptic file, or a folder of label maps. Empty where the
+            dataset annotates instances.
     """
 
     image_folder: str
     annotation_files: tuple[str, ...]
+    label_pictures: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ def _catalog() -> dict[str, DatasetEntry]:
     for split in ("train", "val"):
         folder = f"coco/{split}2017"
         entries[f"coco_2017_{split}"] = DatasetEntry(folder, (f"coco/annotations/instances_{split}2017.json",))
+        panoptic = f"coco/annotations/panoptic_{split}2017"
         entries[f"coco_2017_{split}_panoptic"] = DatasetEntry(
-            folder, (f"coco/annotations/panoptic_{split}2017_segments.json",)
+            folder, (f"{panoptic}_segments.json",), f"{panoptic}.json"
         )
         for target in ("ytvis2019", "ytvis2021", "ovis"):
             file = f"coco/annotations/coco2{target}_{split}.json"
@@ -65,7 +69,7 @@ def _catalog() -> dict[str, DatasetEntry]:
     for split, folder in (("train", "training"), ("val", "validation")):
         base = "ADEChallengeData2016"
         entries[f"ade20k_sem_seg_{split}"] = DatasetEntry(
-            f"{base}/images/{folder}", (f"{base}/{folder}_segments.json",)
+            f"{base}/images/{folder}", (f"{base}/{folder}_segments.json",), f"{base}/annotations/{folder}"
         )
     for name, folder in (("ytvis_2019", "ytvis_2019"), ("ytvis_2021", "ytvis_2021"), ("ovis", "ovis/annotations")):
         images = entries[f"{name}_train"].image_folder
@@ -99,7 +103,7 @@ def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> Dat
         hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(DATASETS)}."
         raise ValueError(f"unknown dataset {name!r}; {hint} Your own is named IMAGES{PAIR_SEPARATOR}ANNOTATIONS.json.")
     entry = DATASETS[name]
-    base = Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    base = _base(root)
     files = [base / file for file in entry.annotation_files]
     found = next((file for file in files if file.is_file()), None)
     if found is None:
@@ -108,6 +112,28 @@ def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> Dat
             f"{base}; set DETECTRON2_DATASETS or data.root to change it. {_HELP}"
         )
     return _checked(name, base / entry.image_folder, found)
+
+
+def locate_label_pictures(name: str, root: str | os.PathLike[str] | None = None) -> DatasetPaths | None:
+    """Find what a dataset says of every pixel: ``annotation_file`` is a panoptic file, or a folder of label maps.
+
+    Args:
+        name: See :func:`locate_dataset`.
+        root: See :func:`locate_dataset`.
+
+    Returns:
+        None for datasets of instances.
+
+    Raises:
+        FileNotFoundError: If the files are not there.
+    """
+    entry = DATASETS.get(name)
+    if entry is None or not entry.label_pictures:
+        return None
+    path = _base(root) / entry.label_pictures
+    if not path.exists():
+        raise FileNotFoundError(f"the label pictures of {name} are expected at {path}. {_HELP}")
+    return _checked(name, _base(root) / entry.image_folder, path)
 
 
 def dataset_at(image_folder: str | os.PathLike[str], annotation_file: str | os.PathLike[str]) -> DatasetPaths:
@@ -120,6 +146,10 @@ def dataset_at(image_folder: str | os.PathLike[str], annotation_file: str | os.P
     if not file.is_file():
         raise FileNotFoundError(f"no annotation file {file}.")
     return _checked(file.stem, Path(image_folder).expanduser(), file)
+
+
+def _base(root: str | os.PathLike[str] | None) -> Path:
+    return Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def _checked(name: str, image_folder: Path, annotation_file: Path) -> DatasetPaths:
