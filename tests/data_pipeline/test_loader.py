@@ -179,6 +179,19 @@ def test_global_generators_are_left_alone(dataset, num_workers) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_workers_may_have_many_files_open(dataset) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        take(make_loader(dataset), 1)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256, "without workers nothing is handed over"
+        take(make_loader(dataset, num_workers=1), 1)
+        assert 256 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 65536
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def test_errors_of_workers_reach_the_caller(dataset, image_folder) -> None:
     for path in image_folder.rglob("*.png"):
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from video_mask2former.data.clip_dataset import ClipRequest
 from video_mask2former.data.mixed import SampleOrder
 from video_mask2former.data.samples import ClipBatch, ClipSample, collate_clips
+
+MOST_OPEN_FILES = 65536
 
 
 class BatchSampler(Sampler[list[ClipRequest]]):
@@ -98,6 +101,8 @@ class TrainingLoader:
             # its own, since DataLoader would draw from the global one, and a resumed run would differ
             generator=torch.Generator().manual_seed(self.sampler.order.seed),
         )
+        if self.num_workers:
+            allow_many_open_files()
         batches = iter(loader)
         try:
             for batch in batches:
@@ -135,6 +140,22 @@ class TrainingLoader:
                 f"{self.sampler.batch_size}. Choose a batch size that divides {num_samples}, such as that of the run."
             )
         self.sampler.first_batch = num_samples // self.sampler.batch_size
+
+
+def allow_many_open_files() -> None:
+    """Raise the limit of open files as far as the system lets a process do it.
+
+    Every tensor that a worker hands over is an open file until it is freed, a few for each clip of each batch that is
+    ready. The usual limit of 1024 is soon reached, and torch then fails with "received 0 items of ancdata".
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _end_workers(batches: Any) -> None:
