@@ -100,10 +100,11 @@ def test_frames_come_with_their_instances_and_each_is_read_once(
 
 def test_the_final_tracks_hold_all_that_was_streamed(colour_model, painter, busy_scene) -> None:
     frames = painter(busy_scene)
-    result = segment_video(colour_model, frames, settings=SMALL)
+    settings = SMALL.updated(score_threshold=0.3)
+    result = segment_video(colour_model, frames, settings=settings)
     by_id = {track.track_id: track for track in result.tracks}
     num_masks = 0
-    for instances in stream_video(colour_model, frames, settings=SMALL):
+    for instances in stream_video(colour_model, frames, settings=settings):
         for track_id, rle in zip(instances.track_ids, instances.segmentations, strict=True):
             assert by_id[track_id].segmentations[instances.frame_index] == rle
             num_masks += 1
@@ -113,24 +114,24 @@ def test_the_final_tracks_hold_all_that_was_streamed(colour_model, painter, busy
 
 def test_the_stream_shows_what_is_known_by_then_and_the_result_what_is_known_in_the_end(painter, colour_model) -> None:
     frames = painter([{"red": (8, 8 + t)} for t in range(5)])
-    confidences = [0.0, 0.0, 4.0, 4.0, 4.0]
+    confidences = [1.0, 0.0, 0.0, 4.0, 4.0]
     decode = colour_model.decode
     calls: list[int] = []
 
-    def weak_at_first(features, initial_queries=None):
+    def weak_for_a_while(features, initial_queries=None):
         colour_model.confidence = confidences[len(calls) % 5]
         calls.append(0)
         return decode(features, initial_queries)
 
-    colour_model.decode = weak_at_first
+    colour_model.decode = weak_for_a_while
     means = (torch.tensor(confidences).cumsum(0) / torch.arange(1, 6)).tolist()
     expected = [float(torch.tensor([mean, 0.0, 0.0]).softmax(0)[0]) for mean in means]
-    shown = [instances.scores for instances in stream_video(colour_model, frames, settings=SMALL, score_threshold=0.5)]
-    assert shown[:2] == [(), ()]
-    for frame in (2, 3, 4):
+    shown = [instances.scores for instances in stream_video(colour_model, frames, settings=SMALL)]
+    assert shown[1:3] == [(), ()]
+    for frame in (0, 3, 4):
         assert shown[frame] == pytest.approx([expected[frame]])
 
-    (track,) = segment_video(colour_model, frames, settings=SMALL, score_threshold=0.5).tracks
+    (track,) = segment_video(colour_model, frames, settings=SMALL).tracks
     assert track.score == pytest.approx(expected[-1])
     assert list(track.segmentations) == list(range(5))
     alone = [float(torch.tensor([confidence, 0.0, 0.0]).softmax(0)[0]) for confidence in confidences]

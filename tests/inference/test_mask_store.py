@@ -83,4 +83,4 @@ def test_tracks_beyond_the_top_k_are_told(caplog) -> None:
     for track_id in (1, 2, 3, 4):
         recorder.add_mask(track_id, 0, rle, 0.9)
     assert [track.track_id for track in recorder.tracks()] == [1, 3]
-    assert "3 tracks reach the score of 0.3; the best 2 are reported" in caplog.text
+    assert "3 tracks reach the score of 0.5; the best 2 are reported" in caplog.text

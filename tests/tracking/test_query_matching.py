@@ -85,8 +85,21 @@ def test_a_duplicate_of_an_object_starts_no_track(object_maker, looks) -> None:
     output = object_maker(looks, {0: (0, 0), 1: (0, 0), 2: (4, 4)})
     update = QueryTracker().update(output, [0])
     assert sorted(update.query_indices) in ([0, 2], [1, 2])
-    strict = QueryTracker(TrackRules(duplicate_iou=1.0)).update(object_maker(looks, {0: (0, 0), 1: (0, 1)}), [0])
-    assert len(strict) == 2
+    overlapping = object_maker(looks, {0: (0, 0), 1: (0, 1)})
+    assert len(QueryTracker(TrackRules(part_share=1.0, duplicate_iou=0.3)).update(overlapping, [0])) == 1
+    assert len(QueryTracker(TrackRules(part_share=1.0, duplicate_iou=0.4)).update(overlapping, [0])) == 2
+
+
+@pytest.mark.parametrize(("part_label", "num_tracks"), [(0, 1), (1, 2)])
+def test_a_part_of_an_object_is_one_only_if_it_is_of_another_class(output_maker, looks, part_label, num_tracks) -> None:
+    masks = torch.full((2, 1, 8, 12), -5.0)
+    masks[0, :, :6, :6] = 5.0
+    masks[1, :, 3:7, 2:5] = 5.0  # three quarters of it in the other
+    logits = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    logits[1, part_label] = 3.0
+    tracker = QueryTracker()
+    for index in range(3):
+        assert len(tracker.update(output_maker(looks[:2], logits, masks), [index])) == num_tracks
 
 
 def test_weak_queries_continue_tracks_but_do_not_start_them(object_maker, looks) -> None:
@@ -158,6 +171,7 @@ def test_trackers_reject_what_does_not_fit(make, object_maker, looks) -> None:
         {"memory_size": 0},
         {"memory_momentum": 1.0},
         {"duplicate_iou": 0.0},
+        {"part_share": 1.5},
     ],
 )
 def test_rules_reject_nonsense(wrong) -> None:

@@ -22,7 +22,7 @@ Find and track the objects of videos. Each input gets a folder DIR/<stem> with o
 and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was stopped; one
 that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
 
-The defaults are for people: online mode, scores from 0.3, one label for each object. --published takes the inference
+The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes the inference
 section of the configuration as it is, which is the protocol of the published numbers.
 
 examples:
@@ -35,7 +35,7 @@ examples:
 # What people want, where it differs from the published protocol; said before the user's own options
 _FOR_PEOPLE = (
     "inference.mode=online",
-    "inference.score_threshold=0.3",
+    "inference.score_threshold=0.5",
     "inference.top_k=100",
     "inference.one_label_per_query=true",
     "inference.keep_empty=false",
@@ -143,7 +143,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="what gives objects their ids: query, overlap, propagate, minvis or module:Class (default: overlap where "
         "windows overlap, else query)",
     )
-    group.add_argument("--score-threshold", type=float, metavar="S", help="least score of an object (default: 0.3)")
+    group.add_argument("--score-threshold", type=float, metavar="S", help="least score of an object (default: 0.5)")
     group.add_argument("--top-k", type=int, metavar="K", help="most objects of a video (default: 100)")
     group.add_argument("--classes", metavar="A,B", help="names or indices of the classes to report (default: all)")
     group.add_argument("--chunk-size", type=int, metavar="N", help="frames that the backbone sees at once")

@@ -25,7 +25,7 @@ class SelectionRules:
     """
 
     top_k: int = 100
-    score_threshold: float = 0.3
+    score_threshold: float = 0.5
     one_label_per_query: bool = True
     classes: tuple[int, ...] | None = None
     keep_empty: bool = False

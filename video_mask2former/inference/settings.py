@@ -71,7 +71,7 @@ class InferenceSettings:
     remainder: Remainder = "shift"
     tracker: TrackerChoice | None = None
     top_k: int = 100
-    score_threshold: float = 0.3
+    score_threshold: float = 0.5
     one_label_per_query: bool = True
     keep_empty: bool = False
     classes: tuple[str | int, ...] | None = None

@@ -21,6 +21,7 @@ class Detections:
         class_logits: ``(N, K + 1)``.
         embeddings: Query embeddings, ``(N, C)``.
         mask_iou: IoU of the masks of every pair over all frames of the clip, ``(N, N)``.
+        mask_share: What a pair has in common, as a share of the smaller of its masks, ``(N, N)``.
     """
 
     query_indices: Tensor
@@ -28,9 +29,15 @@ class Detections:
     class_logits: Tensor
     embeddings: Tensor
     mask_iou: Tensor
+    mask_share: Tensor
 
     def __len__(self) -> int:
         return self.query_indices.shape[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """Likeliest class of each, ``(N,)`` int64."""
+        return self.class_logits[:, :-1].argmax(dim=1)
 
 
 def find_detections(output: ClipOutput, min_score: float) -> Detections:
@@ -45,15 +52,17 @@ def find_detections(output: ClipOutput, min_score: float) -> Detections:
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] >= min_score]  # NaN is below every score
     chosen = output.mask_logits.select(order.to(output.mask_logits.embeddings.device))
-    mask_iou, areas = _mask_iou(chosen)
-    seen = areas > 0
-    order = order[seen]
+    common = _common_areas(chosen)
+    seen = common.diagonal() > 0
+    order, common = order[seen], common[seen][:, seen]
+    first, second = common.diagonal()[:, None], common.diagonal()[None, :]
     return Detections(
         query_indices=order,
         scores=scores[order],
         class_logits=class_logits[order],
         embeddings=to_cpu(output.query_embeddings[0])[order],
-        mask_iou=mask_iou[seen][:, seen],
+        mask_iou=common / (first + second - common),
+        mask_share=common / torch.minimum(first, second),
     )
 
 
@@ -63,14 +72,12 @@ def to_cpu(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _mask_iou(mask_logits: MaskLogits) -> tuple[Tensor, Tensor]:
-    """IoU of the thresholded masks of every pair of queries, and their areas, both over all frames."""
+def _common_areas(mask_logits: MaskLogits) -> Tensor:
+    """Pixels that the thresholded masks of every pair of queries share over all frames, ``(N, N)`` on the CPU."""
     _, num_queries, num_frames, _, _ = mask_logits.shape
     device = mask_logits.features.device
     intersection = torch.zeros(num_queries, num_queries, device=device)
     for index in range(num_frames):  # frame by frame: the masks of a long clip never exist together
         masks = (mask_logits.frames(index, index + 1).dense()[0, :, 0] > 0).flatten(1).float()
         intersection += masks @ masks.T
-    areas = intersection.diagonal()
-    union = areas[:, None] + areas[None, :] - intersection
-    return (intersection / union.clamp(min=1.0)).cpu(), areas.cpu()
+    return intersection.cpu()

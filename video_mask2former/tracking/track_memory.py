@@ -30,16 +30,19 @@ class TrackRules:
         memory_size: Most tracks remembered; beyond it the one out of sight the longest is forgotten, its id with it.
         memory_momentum: Share of the old in the long-term embedding at each sight of a track.
         duplicate_iou: Mask IoU with an object reported on the same clip from which a query is a duplicate of it.
+        part_share: As that, for an object of the same class: what the masks share, by the smaller of the two. Objects
+            of other classes may lie within each other, as cups do on tables.
     """
 
-    birth_score: float = 0.3
-    keep_score: float = 0.1
+    birth_score: float = 0.5
+    keep_score: float = 0.2
     match_threshold: float = 0.4
     revival_threshold: float = 0.6
     patience: int = 10
     memory_size: int = 256
     memory_momentum: float = 0.9
     duplicate_iou: float = 0.5
+    part_share: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.keep_score <= self.birth_score <= 1.0:
@@ -57,10 +60,11 @@ class TrackRules:
                 f"patience must be at least 0 and memory_size at least 1, got {self.patience = } and "
                 f"{self.memory_size = }."
             )
-        if not 0.0 <= self.memory_momentum < 1.0 or not 0.0 < self.duplicate_iou <= 1.0:
+        if not 0.0 <= self.memory_momentum < 1.0:
+            raise ValueError(f"memory_momentum must be in [0, 1), got {self.memory_momentum}.")
+        if not 0.0 < self.duplicate_iou <= 1.0 or not 0.0 < self.part_share <= 1.0:
             raise ValueError(
-                "memory_momentum must be in [0, 1) and duplicate_iou in (0, 1], got "
-                f"{self.memory_momentum = } and {self.duplicate_iou = }."
+                f"duplicate_iou and part_share must be in (0, 1], got {self.duplicate_iou = } and {self.part_share = }."
             )
 
 
@@ -180,7 +184,10 @@ class TrackMemory:
         return self._embedding_sum / max(1, self._num_embeddings)
 
     def _is_duplicate(self, detections: Detections, row: int, accepted: list[int]) -> bool:
-        return bool((detections.mask_iou[row, accepted] >= self.rules.duplicate_iou).any())
+        is_duplicate = detections.mask_iou[row, accepted] >= self.rules.duplicate_iou
+        is_part = detections.mask_share[row, accepted] >= self.rules.part_share
+        is_same_class = detections.labels[accepted] == detections.labels[row]
+        return bool((is_duplicate | is_part & is_same_class).any())
 
     def _continued(self, track: RememberedTrack, seen: Detections, row: int, num_frames: int) -> RememberedTrack:
         momentum = self.rules.memory_momentum
