@@ -74,9 +74,22 @@ def test_labels_say_what_is_asked(frame, instances_maker):
     assert ground.mean() > 0.4
 
 
+@pytest.mark.parametrize("contours", [True, False])
+def test_a_label_is_at_the_largest_part_of_its_mask(frame, contours):
+    mask = np.zeros((1, *SIZE), dtype=bool)
+    mask[0, 5:8, 150:155] = mask[0, 60:110, 20:60] = True
+    instances = FrameInstances(0, SIZE, (1,), (0,), (0.9,), tuple(encode_masks(mask)))
+    picture = MaskAnnotator(show_class=False, show_score=False, contours=contours, opacity=0.0).annotate(
+        frame, instances
+    )
+    rows, columns = np.nonzero((picture == track_color(1)).all(axis=2) & ~mask[0])
+    assert np.percentile(rows, 5) > 40 and np.percentile(rows, 95) < 62
+    assert np.percentile(columns, 5) >= 19 and np.percentile(columns, 95) < 62
+
+
 def test_labels_stay_in_the_frame_and_apart():
     taken = np.zeros((0, 4), dtype=np.int64)
-    for box in [(0.0, 0.0, 10.0, 10.0), (150.0, 110.0, 10.0, 10.0), (70.0, 50.0, 30.0, 30.0), (70.0, 50.0, 30.0, 30.0)]:
+    for box in [(0, 0, 10, 10), (150, 110, 10, 10), (70, 50, 30, 30), (70, 50, 30, 30)]:
         x, y = _place((14, 60), box, SIZE, taken)
         assert 0 <= x <= 160 - 60
         assert 0 <= y <= 120 - 14

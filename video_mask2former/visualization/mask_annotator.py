@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import cv2
@@ -15,6 +15,7 @@ from video_mask2former.visualization.colors import Color, text_color_on, track_c
 from video_mask2former.visualization.text import TextRenderer
 
 Mode = Literal["overlay", "side_by_side", "masks_only"]
+Box = tuple[int, int, int, int]  # x, y, width, height
 
 MASKS_ONLY_BACKGROUND = 24
 # once labels would cover more of the frame than this, small objects are labelled by their id alone
@@ -93,24 +94,29 @@ class MaskAnnotator:
             canvas[:] = MASKS_ONLY_BACKGROUND
         else:
             canvas[:] = frame
-        order = sorted(range(len(instances)), key=lambda index: -rle_area(instances.segmentations[index]))
-        for index in order:
-            self._draw_mask(canvas, instances.segmentations[index], track_color(instances.track_ids[index]))
-        self._draw_labels(canvas, instances, class_names, order[::-1])
+        areas = [rle_area(rle) for rle in instances.segmentations]
+        boxes = {
+            index: self._draw_mask(canvas, instances.segmentations[index], track_color(instances.track_ids[index]))
+            for index in sorted(range(len(instances)), key=lambda index: -areas[index])
+            if areas[index]
+        }
+        if any(self._parts):
+            self._draw_labels(canvas, instances, class_names, dict(reversed(boxes.items())))
         return picture
 
-    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color) -> None:
+    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color) -> Box:
+        """Draw one mask; returns the box of its largest part, which is where its label belongs."""
         x, y, width, height = (int(value) for value in rle_box(rle))
-        if width == 0 or height == 0:
-            return
         mask = decode_box(rle, (x, y, width, height)).view(np.uint8)
         region = canvas[y : y + height, x : x + width]
         cv2.copyTo(cv2.LUT(region, self._table(color)), mask, region)
+        lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
         if self._contours:
             thickness = max(1, round(min(canvas.shape[:2]) / 360))
-            lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
             shade = _lighter(color) if self.mode == "masks_only" else color
             cv2.drawContours(canvas, lines, -1, shade, thickness, cv2.LINE_AA)
+        left, top, width, height = cv2.boundingRect(max(lines, key=cv2.contourArea))
+        return left, top, width, height
 
     def _table(self, color: Color) -> np.ndarray:
         """What each value of each channel becomes under a mask of a colour, ``(1, 256, 3)``."""
@@ -120,15 +126,14 @@ class MaskAnnotator:
         return self._tables[color]
 
     def _draw_labels(
-        self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], order: Sequence[int]
+        self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], boxes: Mapping[int, Box]
     ) -> None:
+        """Put a label at each box; the first ones choose their places first."""
         frame_size = (canvas.shape[0], canvas.shape[1])
         size = self._text_size or round(min(max(11.0, 0.03 * min(frame_size)), 40.0))
-        boxes = {index: rle_box(instances.segmentations[index]) for index in order}
         patches = {
             index: self._patch(self._label(instances, index, class_names), size, instances.track_ids[index])
-            for index in order
-            if boxes[index][2] > 0 and any(self._parts)
+            for index in boxes
         }
         covered = sum(patch.shape[0] * patch.shape[1] for patch in patches.values())
         if covered > CROWDED_SHARE * frame_size[0] * frame_size[1] and self._parts[0]:
@@ -166,7 +171,7 @@ def _lighter(color: Color) -> Color:
 
 def _place(
     label_size: tuple[int, int],
-    box: tuple[float, float, float, float],
+    box: Box,
     frame_size: tuple[int, int],
     taken: np.ndarray,
 ) -> tuple[int, int]:
@@ -179,7 +184,7 @@ def _place(
         taken: Labels placed so far, ``(n, 4)`` as (left, top, right, bottom).
     """
     height, width = label_size
-    x, y, box_width, box_height = (int(value) for value in box)
+    x, y, box_width, box_height = box
     wanted = np.asarray(
         [
             (x, y - height),
