@@ -1,19 +1,22 @@
 """Measure the model: inference against the time of its FLOPs at the measured GEMM rate, and one training step.
 
-Peaks of memory (of the whole process on a CPU, of torch's allocations on a GPU) are taken in a fresh process each. Run
-alone: ``--help``.
+Peaks of memory are taken in a fresh process each: of the process, and of what is in use in it (on a GPU, by tensors).
+Run alone: ``--help``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -122,12 +125,48 @@ def measure_training_step(form: str, repeats: int = 3, device: torch.device = CP
         total_loss().backward()
         model.zero_grad(set_to_none=True)
 
-    step()
+    with watch_allocations() as peaks:
+        step()
     times = [seconds(step, device) for _ in range(repeats)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    return {"seconds": statistics.median(times), "peak_gib": peak / 2**30}
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    allocated = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(peaks)
+    return {"seconds": statistics.median(times), "process_gib": process / 2**30, "allocated_gib": allocated / 2**30}
+
+
+class _MallocInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc, ten numbers."""
+
+    _fields_ = (("numbers", ctypes.c_size_t * 10),)
+
+    def bytes_in_use(self) -> int:
+        """In mappings of their own, and in the heap: ``hblkhd + uordblks``."""
+        return self.numbers[4] + self.numbers[7]
+
+
+@contextlib.contextmanager
+def watch_allocations() -> Iterator[list[float]]:
+    """Yield a list that fills with the bytes in use, seen every few milliseconds; NaN where there is no glibc.
+
+    The process itself holds more: memory that was freed and that the allocator keeps for later, in pieces.
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        yield [float("nan")]
+        return
+    seen, is_over = [0.0], threading.Event()
+    libc.mallinfo2.restype = _MallocInfo
+
+    def watch() -> None:
+        while not is_over.wait(0.005):
+            seen.append(libc.mallinfo2().bytes_in_use())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def compare_training_steps(device: torch.device = CPU) -> dict[str, dict[str, float]]:

@@ -106,7 +106,9 @@ class MaskedAttentionDecoder(nn.Module):
                 time = sine_time_encoding(features.num_frames, self.hidden_dim, device=level.device)
                 time = time[:, None].to(embed.dtype)  # (T, 1, C)
             plane = plane[0].flatten(1).T.to(embed.dtype)  # (h * w, C)
-            memory.append(LevelMemory(level.flatten(3).transpose(2, 3), embed, plane, time))
+            # In one piece of memory, or every projection of every layer would make and keep a copy of its own.
+            tokens = level.flatten(3).transpose(2, 3).contiguous()
+            memory.append(LevelMemory(tokens, embed, plane, time))
         return memory
 
     def _predict(self, queries: Tensor, features: ClipFeatures) -> ClipOutput:
