@@ -137,7 +137,8 @@ class TestBadArguments:
             ValueError, r"summing to S = 16 of value, got \[\(3, 4\)\], which sum to 12", spatial_shapes=[(3, 4)]
         )
         self.expect(ValueError, "summing to S = 16", spatial_shapes=[(-3, -4), (2, 2)])
-        self.expect(ValueError, r"must be \(h, w\) pairs, got", spatial_shapes=[(3, 4, 1), (2, 2, 1)])
+        for wrong in ([(3, 4, 1), (2, 2, 1)], [3, 4, 2, 2], [(3.0, 4.0), (2.0, 2.0)]):
+            self.expect(ValueError, r"must be \(h, w\) pairs of ints, got", spatial_shapes=wrong)
         self.expect(ValueError, r"an \(L, 2\) integer tensor", spatial_shapes=torch.tensor([3, 4, 2, 2]))
         self.expect(ValueError, r"an \(L, 2\) integer tensor", spatial_shapes=torch.tensor([[3.0, 4.0], [2.0, 2.0]]))
 

@@ -25,8 +25,10 @@ def flat_shapes(spatial_shapes: Sequence[tuple[int, int]] | Tensor) -> list[int]
                 f"{tuple(spatial_shapes.shape)} {spatial_shapes.dtype}."
             )
         spatial_shapes = spatial_shapes.tolist()
-    if any(len(pair) != 2 for pair in spatial_shapes):
-        raise ValueError(f"spatial_shapes must be (h, w) pairs, got {spatial_shapes}.")
+    if any(isinstance(pair, (int, float)) or len(pair) != 2 for pair in spatial_shapes) or any(
+        isinstance(size, float) for pair in spatial_shapes for size in pair
+    ):
+        raise ValueError(f"spatial_shapes must be (h, w) pairs of ints, got {spatial_shapes}.")
     return [size for pair in spatial_shapes for size in pair]
 
 
