@@ -140,3 +140,20 @@ def test_inputs_may_vanish_while_others_are_predicted(tmp_path, model_arguments,
     assert predict(*words) == 1
     assert f"no such video: {second}" in capsys.readouterr().err
     assert (tmp_path / "out" / "a" / "done.json").is_file()
+
+
+def test_a_failure_of_one_process_leaves_the_others_their_time(tmp_path, model_arguments, write_video) -> None:
+    (tmp_path / "a.mp4").touch()  # fails at once, in the first process
+    long = write_video(tmp_path / "b.mp4", 60)
+    words = [str(tmp_path / "a.mp4"), str(long), "--output", str(tmp_path / "out"), *model_arguments]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    run = subprocess.run(
+        [*command, "video_mask2former", "predict", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert run.returncode == 1
+    assert "1 of 2 inputs failed" in run.stdout
+    assert (tmp_path / "out" / "b" / "done.json").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from video_mask2former import distributed
     from video_mask2former.build.inference import build_settings
     from video_mask2former.cli.predict_inputs import find_inputs
     from video_mask2former.cli.predict_jobs import PredictTask, run_task
@@ -94,16 +96,17 @@ def run(args: argparse.Namespace) -> int:
         settings=settings,
         overwrite=args.overwrite,
     )
-    own = inputs[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
-    with logging_redirect_tqdm(), stopped_by_signals("the same command goes on with what is left"):
-        num_failed = run_task(task, own, VideoPredictor(model, settings), debug=args.debug)
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    with logging_redirect_tqdm(), stopped_by_signals("the same command goes on with what is left"), _process_group():
+        num_failed = run_task(task, inputs[rank::world_size], VideoPredictor(model, settings), debug=args.debug)
+        # waits for the others as well: torchrun ends them all as soon as one ends with an error
+        num_failed = round(distributed.all_reduce_sum(num_failed))
     if torch.cuda.is_available() and next(model.parameters()).is_cuda:
         peak = torch.cuda.max_memory_allocated() / 2**30
         print(f"peak GPU memory: {peak:.1f} GiB")
-    if num_failed:
-        print(f"{num_failed} of {len(own)} inputs failed, see above.")
-        return 1
-    return 0
+    if num_failed and rank == 0:
+        print(f"{num_failed} of {len(inputs)} inputs failed, see above.")
+    return int(num_failed > 0)
 
 
 def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +186,13 @@ def _check_cameras(inputs: Sequence[Any], args: argparse.Namespace) -> None:
     for entry in inputs:
         if isinstance(entry.source, int) and args.end is None:
             raise ValueError(f"camera {entry.source} never ends: say with --end after how many frames to stop.")
+
+
+def _process_group() -> contextlib.AbstractContextManager[None]:
+    """The processes that torchrun started; those that somebody numbered by hand do not know each other."""
+    from video_mask2former import distributed
+
+    return distributed.process_group("cpu") if "MASTER_ADDR" in os.environ else contextlib.nullcontext()
 
 
 def _frame_rate(text: str | None) -> Fraction | None:
