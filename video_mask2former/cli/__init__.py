@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 after an error, 130 after an interrupt.
     """
-    args = parse(arguments)
+    args = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format=_LOG_FORMAT, force=True)
     try:
         status: int = args.run(args)
@@ -39,20 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {describe_error(error)}\n")
         return 1
     return status
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the words of the command line; changes to the configuration may stand anywhere after the command."""
-    parser = make_parser()
-    args, rest = parser.parse_known_args(arguments)
-    # argparse takes one group of such words only, and leaves those behind the next option over
-    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    unknown = [word for word in rest if word not in overrides]
-    if unknown or (overrides and not hasattr(args, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
-    if overrides:
-        args.overrides = [*args.overrides, *overrides]
-    return args
 
 
 def make_parser() -> argparse.ArgumentParser:

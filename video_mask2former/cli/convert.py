@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.loose_words import allow_words_anywhere
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,6 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--to", choices=_TARGETS, default=_TARGETS[0], help="whose names to write (default: ours)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="type to write (default: as it is)")
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="changes to the configuration")
+    allow_words_anywhere(parser, "overrides")
     parser.set_defaults(run=run)
 
 
