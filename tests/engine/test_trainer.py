@@ -263,6 +263,14 @@ def test_resume_with_another_learning_rate_uses_it(tmp_path) -> None:
     assert second.optimizer.param_groups[0]["lr"] == pytest.approx(5e-3 * 0.1)
 
 
+def test_resume_with_another_model_is_an_error(tmp_path) -> None:
+    make_trainer(tmp_path, max_steps=3).train()
+    second = make_trainer(tmp_path)
+    second.model.head = torch.nn.Linear(4, 2)
+    with pytest.raises(ValueError, match=r"had another model or other frozen parts.*mismatch for head\.weight"):
+        second.load_state_dict(second.checkpoints.load_latest())
+
+
 def test_resume_without_the_moving_average_is_an_error(tmp_path) -> None:
     make_trainer(tmp_path, max_steps=3).train()
     second = make_trainer(tmp_path, ema=False)

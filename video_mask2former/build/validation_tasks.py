@@ -9,7 +9,7 @@ import numpy as np
 
 from video_mask2former.build.evaluation import ImageEvaluation, VideoEvaluation
 from video_mask2former.build.prediction import DatasetModel, image_decoder
-from video_mask2former.build.result_files import video_of_image
+from video_mask2former.build.result_files import annotated_areas, video_of_image
 from video_mask2former.build.segment_maps import (
     instances_of_labels,
     instances_of_panoptic,
@@ -73,7 +73,8 @@ class _VideoTask:
 
 class _ImageTask:
     def __init__(self, model: DatasetModel, images: EvaluationVideos) -> None:
-        self.evaluator = ImageEvaluation(images.annotations.class_names)
+        annotations = images.annotations
+        self.evaluator = ImageEvaluation(annotations.class_names, annotated_areas(annotations.path))
         self._mapping = model.mapping
         self._decode = image_decoder(model)
         self._rules = model.settings.selection_rules(tuple(model.model.class_names), model.model.num_classes)

@@ -153,12 +153,18 @@ class Trainer:
         """Go on exactly from a saved state; learning rates and weight decays stay those of this run's options.
 
         Raises:
-            RuntimeError: If the weights do not fit the model.
-            ValueError: If the optimizer's state does not fit, or the run had a moving average and this one has not.
+            ValueError: If the weights or the optimizer's state do not fit, or the run had a moving average and this one
+                has not.
         """
-        self.model.load_state_dict(state["model"])
         options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            cause = " ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise ValueError(
+                f"the run that is resumed had another model or other frozen parts; its config.yaml says which. {cause}"
+            ) from error
         for group, own in zip(self.optimizer.param_groups, options, strict=True):
             parameters = group["params"]
             group.clear()
