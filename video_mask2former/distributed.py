@@ -51,6 +51,23 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def choose_device_type(choice: str) -> str:
+    """Say "cuda" or "cpu", as chosen; "auto" takes a GPU if there is one.
+
+    Raises:
+        ValueError: If a GPU was chosen and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if choice == "cuda" and not has_gpu:
+        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
+    return ("cuda" if has_gpu else "cpu") if choice == "auto" else choice
+
+
+def own_device(device_type: str) -> torch.device:
+    """The device of this process: each has a GPU of its own."""
+    return torch.device("cuda", local_rank()) if device_type == "cuda" else torch.device(device_type)
+
+
 def barrier() -> None:
     """Wait until every process gets here."""
     if is_distributed():

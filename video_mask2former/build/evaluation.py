@@ -16,6 +16,7 @@ from video_mask2former.evaluation import (
     ap_by_track_length,
     short_long_summary,
     video_qualities,
+    without_classes,
 )
 from video_mask2former.structures import Track, VideoInstances
 
@@ -150,11 +151,6 @@ class ImageEvaluation:
 def by_name(figures: Mapping[int, float]) -> dict[str, float]:
     """Figures of samples under their ids as text, which is what JSON keys are."""
     return {str(sample_id): figure for sample_id, figure in figures.items()}
-
-
-def without_classes(instances: VideoInstances) -> VideoInstances:
-    """The same tracks, all of class 0."""
-    return replace(instances, tracks=tuple(replace(track, label=0) for track in instances.tracks))
 
 
 class ClassMapping:

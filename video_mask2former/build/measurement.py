@@ -21,7 +21,7 @@ from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.annotations import AnnotationSet, load_annotations
 from video_mask2former.data.catalog import locate_dataset, locate_label_pictures
 from video_mask2former.data.class_names import CLASS_NAMES
-from video_mask2former.evaluation import Report
+from video_mask2former.evaluation import Report, without_classes
 from video_mask2former.structures import VideoInstances
 
 Task = Literal["instance", "panoptic", "semantic"]
@@ -217,7 +217,7 @@ def _case(
     prediction = predictions.get(record.video_id, replace(ground_truth, tracks=()))
     shown = replace(prediction, tracks=tuple(t for t in prediction.tracks if t.score >= options.min_score))
     if options.is_class_agnostic:
-        ground_truth = replace(ground_truth, tracks=tuple(replace(track, label=0) for track in ground_truth.tracks))
+        ground_truth = without_classes(ground_truth)
     paths = None if truth.images is None else tuple(truth.images / name for name in record.file_names)
     folder = os.path.dirname(record.file_names[0]) or record.file_names[0]
     return Case(f"{folder} (id {record.video_id})", quality, shown, ground_truth, paths)

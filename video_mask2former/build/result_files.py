@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from video_mask2former.build.evaluation import without_classes
 from video_mask2former.data.annotations import AnnotationSet
+from video_mask2former.evaluation import without_classes
 from video_mask2former.results import read_coco_detections, read_youtube_vis
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
 

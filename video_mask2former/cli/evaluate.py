@@ -99,15 +99,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.weights is None and bundled_weights(args.config) is None:
         raise ValueError(f"{args.config} has no weights to be measured: give them with --weights.")
-    device_type = _device_type(args.device)
+    device_type = distributed.choose_device_type(args.device)
     num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
     return distributed.launch(num_processes, _predict_and_measure, (args, device_type), device_type)
 
 
 def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     """The work of one process."""
-    import torch
-
     from video_mask2former import distributed
     from video_mask2former.build.dataset_prediction import predict_dataset
     from video_mask2former.build.inference import build_settings
@@ -117,7 +115,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     with distributed.process_group(device_type):
         if not distributed.is_main_process():
             logging.getLogger().setLevel(logging.WARNING)
-        device = torch.device(device_type, distributed.local_rank()) if device_type == "cuda" else torch.device("cpu")
+        device = distributed.own_device(device_type)
         model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
         truth = _find_ground_truth(args, config.inference.task, config.data)
         results = predict_dataset(
@@ -188,12 +186,3 @@ def _print_tables(report: Report) -> None:
     console = Console()
     for table in report.tables():
         console.print(table, "")
-
-
-def _device_type(name: str) -> str:
-    import torch
-
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
-        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
-    return ("cuda" if has_gpu else "cpu") if name == "auto" else name

@@ -74,16 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 128 plus the number of the signal where one stopped the training."""
-    import torch
-
     from video_mask2former import distributed
 
     config = _read_config(args)
-    device_type = args.device
-    if device_type == "auto":
-        device_type = "cuda" if torch.cuda.is_available() else "cpu"
-    if device_type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
+    device_type = distributed.choose_device_type(args.device)
     options = {"resume": args.resume, "eval_only": args.eval_only, "device_type": device_type, "debug": args.debug}
     num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
     return distributed.launch(num_processes, _run_rank, (config, options), device_type)
@@ -91,16 +85,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_rank(config: Config, options: dict[str, Any]) -> int:
     """The work of one process."""
-    import torch
-
     from video_mask2former import distributed
     from video_mask2former.build.training import evaluate_only, train
 
     with distributed.process_group(options["device_type"]):
         _set_up_logging(options["debug"])
-        device = torch.device(options["device_type"])
-        if device.type == "cuda":
-            device = torch.device("cuda", distributed.local_rank())
+        device = distributed.own_device(options["device_type"])
         output = Path(config.training.output)
         if options["eval_only"]:
             evaluate_only(config, output, device, use_latest=options["resume"])

@@ -13,7 +13,7 @@ from video_mask2former.evaluation.miou import LabelMap, SemanticIouEvaluator
 from video_mask2former.evaluation.panoptic_quality import PanopticMap, PanopticQualityEvaluator
 from video_mask2former.evaluation.report import Report, format_figure
 from video_mask2former.evaluation.video_quality import video_qualities
-from video_mask2former.evaluation.ytvis_ap import YtvisApEvaluator
+from video_mask2former.evaluation.ytvis_ap import YtvisApEvaluator, without_classes
 
 __all__ = [
     "CocoApEvaluator",
@@ -31,4 +31,5 @@ __all__ = [
     "format_figure",
     "short_long_summary",
     "video_qualities",
+    "without_classes",
 ]

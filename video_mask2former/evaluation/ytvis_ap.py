@@ -84,7 +84,7 @@ class YtvisApEvaluator:
             ValueError: If the two are not of one video, or it was processed before.
         """
         if self.is_class_agnostic:
-            prediction, ground_truth = _without_classes(prediction), _without_classes(ground_truth)
+            prediction, ground_truth = without_classes(prediction), without_classes(ground_truth)
         comparison = compare_video(prediction, ground_truth, len(self.class_names))
         check_new(comparison.video_id, self._videos)
         self._videos[comparison.video_id] = comparison
@@ -163,5 +163,6 @@ def _stack(matches: Sequence[Sequence[Matches]], max_predictions: int) -> tuple[
     return np.stack([precision for precision, _ in curves], -1), np.stack([recall for _, recall in curves], -1)
 
 
-def _without_classes(instances: VideoInstances) -> VideoInstances:
+def without_classes(instances: VideoInstances) -> VideoInstances:
+    """The same tracks, all of class 0."""
     return replace(instances, tracks=tuple(replace(track, label=0) for track in instances.tracks))
