@@ -94,7 +94,7 @@ def test_a_duplicate_of_an_object_starts_no_track(object_maker, looks) -> None:
 def test_a_part_of_an_object_is_one_only_if_it_is_of_another_class(output_maker, looks, part_label, num_tracks) -> None:
     masks = torch.full((2, 1, 8, 12), -5.0)
     masks[0, :, :6, :6] = 5.0
-    masks[1, :, 3:7, 2:5] = 5.0  # three quarters of it in the other
+    masks[1, :, 3:8, 2:5] = 5.0  # three fifths of it in the other
     logits = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     logits[1, part_label] = 3.0
     tracker = QueryTracker()

@@ -42,7 +42,7 @@ class TrackRules:
     memory_size: int = 256
     memory_momentum: float = 0.9
     duplicate_iou: float = 0.5
-    part_share: float = 0.7
+    part_share: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.keep_score <= self.birth_score <= 1.0:
