@@ -106,13 +106,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     """The work of one process."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     from video_mask2former import distributed
     from video_mask2former.build.dataset_prediction import predict_dataset
     from video_mask2former.build.inference import build_settings
     from video_mask2former.hub import load_with_config
     from video_mask2former.results import pack_submission
 
-    with distributed.process_group(device_type):
+    with distributed.process_group(device_type), logging_redirect_tqdm():
         if not distributed.is_main_process():
             logging.getLogger().setLevel(logging.WARNING)
         device = distributed.own_device(device_type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -85,11 +86,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_rank(config: Config, options: dict[str, Any]) -> int:
     """The work of one process."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     from video_mask2former import distributed
     from video_mask2former.build.training import evaluate_only, train
 
-    with distributed.process_group(options["device_type"]):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(distributed.process_group(options["device_type"]))
         _set_up_logging(options["debug"])
+        stack.enter_context(logging_redirect_tqdm())  # log lines stand above the progress bar
         device = distributed.own_device(options["device_type"])
         output = Path(config.training.output)
         if options["eval_only"]:
