@@ -108,6 +108,14 @@ def test_catalog_names_are_measured_by_what_the_results_are_of(tmp_path, monkeyp
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["PQ"] == 1.0
 
 
+def test_missing_images_are_noticed_before_predicting(shapes, capsys) -> None:
+    (shapes / "JPEGImages" / "00001" / "00002.jpg").unlink()
+    arguments = ["--annotations", shapes / "instances.json", "--images", shapes / "JPEGImages", "--device", "cpu"]
+    assert run(shapes, *arguments, "--config", "demo", "--class-agnostic") == 1
+    assert "1 of the 6 images of" in capsys.readouterr().err
+    assert not (shapes / "out" / "predictions").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_options_stand_anywhere(command) -> None:
     words = [command, "a.b=1", "--config", "c", "SOLVER.MAX_ITER", "2", "--output", "o", "d.e=3"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from video_mask2former import distributed
+from video_mask2former.build.data import check_images
 from video_mask2former.build.evaluation import ClassMapping
 from video_mask2former.build.measurement import IGNORE_LABEL, GroundTruth
 from video_mask2former.build.pixel_prediction import predict_panoptic, predict_semantic
@@ -61,6 +63,8 @@ def predict_dataset(
         thresholds = {"object_mask_threshold": object_mask_threshold, "overlap_threshold": overlap_threshold}
         return predict_panoptic(runnable, truth.panoptic, truth.images, output, **thresholds).path
     assert truth.instances is not None
+    if distributed.is_main_process():
+        check_images(truth.instances, truth.images, most_missing=0.0)
     videos = EvaluationVideos(truth.instances, truth.images)
     predict = predict_videos if truth.kind == "videos" else predict_images
     return predict(runnable, videos, output)
