@@ -96,12 +96,13 @@ class PredictTask:
         return all((folder / name).exists() for name in found.get("files", ()))
 
     def earlier_run(self, entry: PredictInput) -> dict[str, Any]:
-        """What the marker in the folder of an input says, nothing if there is none or it cannot be read."""
+        """What the marker in the folder of an input says; nothing if there is none that can be read."""
         try:
             found = json.loads((self.folder(entry) / MARKER).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        is_marker = isinstance(found, dict) and isinstance(found.get("request"), dict)
+        return found if is_marker else {}
 
 
 def file_identity(source: str | int) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredict
     with job.open() as reader:
         _warn_of_replacing(task, entry)
         (folder / MARKER).unlink(missing_ok=True)
-        before = dict(predictor.clock.seconds)
+        before = predictor.clock.copy()
         with tqdm(total=reader.num_frames, desc=title, unit="frame", dynamic_ncols=True) as bar:
 
             def progress(count: int) -> None:
@@ -166,25 +167,23 @@ def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredict
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if nothing is in it
                 raise
-    seconds = {stage: round(total - before[stage], 4) for stage, total in predictor.clock.seconds.items()}
+    spent = predictor.clock.since(before)
     content = {
         "request": task.request(entry),
         "files": task.choice.file_names(is_image=job.is_image),
         "num_frames": reader.num_read,
         "num_tracks": len(result),
-        "seconds": seconds,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in spent.seconds.items()},
         "damage": reader.damage,
     }
     with atomic_path(folder / MARKER) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    total = sum(seconds.values())
-    shares = ", ".join(f"{stage} {value / total:.0%}" for stage, value in seconds.items())
-    found = f"{len(result)} object{'' if len(result) == 1 else 's'} on {reader.num_read} frames"
-    logger.info("%s: %s, %.1f frames/s (%s), in %s", title, found, reader.num_read / total, shares, folder)
+    objects = f"{len(result)} object{'' if len(result) == 1 else 's'}"
+    logger.info("%s: %s on %d frames, %s, in %s", title, objects, reader.num_read, spent.report(), folder)
 
 
 def _warn_of_replacing(task: PredictTask, entry: PredictInput) -> None:
     """Say so if the folder holds the results of another video of the same name."""
-    before = task.earlier_run(entry).get("request", {}).get("input", {}).get("source")
-    if before not in (None, task.request(entry)["input"]["source"]):
-        logger.warning("%s held the results of %s, which are replaced", task.folder(entry), before)
+    before = task.earlier_run(entry).get("request", {}).get("input")
+    if before and before["source"] != task.request(entry)["input"]["source"]:
+        logger.warning("%s held the results of %s, which are replaced", task.folder(entry), before["source"])

@@ -31,6 +31,19 @@ class StageClock:
         finally:
             self.seconds[stage] += time.perf_counter() - start
 
+    def copy(self) -> StageClock:
+        """What the clock shows now."""
+        now = StageClock()
+        now.seconds, now.num_frames = dict(self.seconds), self.num_frames
+        return now
+
+    def since(self, earlier: StageClock) -> StageClock:
+        """What was added since an earlier copy was taken."""
+        spent = self.copy()
+        spent.seconds = {stage: seconds - earlier.seconds[stage] for stage, seconds in self.seconds.items()}
+        spent.num_frames -= earlier.num_frames
+        return spent
+
     def total(self) -> float:
         """Seconds in all stages together."""
         return sum(self.seconds.values())
