@@ -52,7 +52,8 @@ class MotsWriter:
 
     def write(self, instances: FrameInstances) -> None:
         """Append the instances of one frame."""
-        (height, width), ids = instances.size, self._category_ids
+        height, width = instances.size
+        ids = self._category_ids
         resolved = without_overlaps(instances)
         for track_id, label, rle in zip(resolved.track_ids, resolved.labels, resolved.segmentations, strict=True):
             class_id = _counted_class_id(label) if ids is None else dataset_category(label, ids)
