@@ -102,6 +102,21 @@ def test_a_part_of_an_object_is_one_only_if_it_is_of_another_class(output_maker,
         assert len(tracker.update(output_maker(looks[:2], logits, masks), [index])) == num_tracks
 
 
+def test_a_newcomer_does_not_hide_an_object_that_was_there_before(output_maker, looks) -> None:
+    masks = torch.full((6, 1, 8, 12), -5.0)
+    masks[0, :, :4, :4] = masks[1, :, :4, 6:10] = 5.0
+    alone, both = torch.tensor([0.0, 0.0, 5.0]).repeat(2, 6, 1)
+    alone[0] = both[0] = torch.tensor([4.0, 0.0, 0.0])
+    both[1] = torch.tensor([5.0, 0.0, 0.0])
+    tracker = QueryTracker()
+    for index in range(6):
+        tracker.update(output_maker(looks, alone if index < 4 else both, masks), [index])
+    masks[1, :, :4, :10] = 5.0  # the second spreads over both, is surer, and more like itself
+    changed = looks.clone()
+    changed[0] += 0.3 * (looks[2] - looks[3])
+    assert tracker.update(output_maker(changed, both, masks), [6]).track_ids == (1,)
+
+
 def test_weak_queries_continue_tracks_but_do_not_start_them(object_maker, looks) -> None:
     tracker = QueryTracker(TrackRules(birth_score=0.6, keep_score=0.4))
     assert len(tracker.update(object_maker(looks, {0: (0, 0)}, score=0.5), [0])) == 0

@@ -13,6 +13,9 @@ from video_mask2former.tracking.association import assign_by_gain, cosine_simila
 from video_mask2former.tracking.base import TrackUpdate
 from video_mask2former.tracking.detections import Detections
 
+# Frames after which a track counts as old: where two claim one object, the older one has it
+OLD_AGE = 20
+
 
 @dataclass(frozen=True)
 class TrackRules:
@@ -138,7 +141,8 @@ class TrackMemory:
         accepted: list[int] = []
         updated: list[RememberedTrack] = []
         pairs = assign_by_gain(gain)
-        for row, column in pairs:
+        # what comes first suppresses its duplicates: newcomers must not hide those that were there before
+        for row, column in sorted(pairs, key=lambda pair: -self._claim(float(gain[pair]), self.tracks[pair[1]])):
             if not self._is_duplicate(detections, row, accepted):
                 accepted.append(row)
                 updated.append(self._continued(self.tracks[column], detections, row, num_new_frames))
@@ -182,6 +186,10 @@ class TrackMemory:
         self._embedding_sum = total if self._embedding_sum is None else self._embedding_sum + total
         self._num_embeddings += len(finite)
         return self._embedding_sum / max(1, self._num_embeddings)
+
+    @staticmethod
+    def _claim(gain: float, track: RememberedTrack) -> float:
+        return gain * min(track.num_frames, OLD_AGE)
 
     def _is_duplicate(self, detections: Detections, row: int, accepted: list[int]) -> bool:
         is_duplicate = detections.mask_iou[row, accepted] >= self.rules.duplicate_iou
