@@ -24,7 +24,7 @@ PYTEST := OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest --quiet --numproc
 REFERENCE := $(CURDIR)/build/reference
 REFERENCE_TESTS := ops/test_extension.py ops/test_ms_deform_attn.py ops/test_ms_deform_attn_reference.py \
   models/test_published_numbers.py models/test_video_mask2former.py engine/test_video_training.py \
-  build/test_hub.py cli/test_predict.py
+  recipes/test_api.py cli/test_predict.py
 
 .PHONY: install demo test test-reference test-cuda lint format bench docs package clean
 

@@ -23,7 +23,7 @@ LOOK_AROUND = """
 import sys
 from pathlib import Path
 import video_mask2former
-from video_mask2former.build.source import read_config, shipped_configs
+from video_mask2former.recipes.source import read_config, shipped_configs
 assert Path(video_mask2former.__file__).is_relative_to(sys.prefix), video_mask2former.__file__
 names = shipped_configs()
 for name in names:

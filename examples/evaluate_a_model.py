@@ -19,7 +19,7 @@ from rich.console import Console
 
 import video_mask2former as vm2f
 from video_mask2former.data.annotations import load_annotations
-from video_mask2former.evaluation import YtvisApEvaluator
+from video_mask2former.metrics import YtvisApEvaluator
 
 FINETUNED = Path("output/finetune_on_your_data")
 

@@ -11,13 +11,15 @@ import video_mask2former
 
 PACKAGE = Path(video_mask2former.__file__).parent
 
-# From the top; rooms of one row do not know each other. `engine` stands beside `build`, which makes its objects.
+# From the top; rooms of one row do not know each other. `recipes` makes the objects that `engine` is handed.
 ROWS = [
-    {"__init__", "__main__", "cli", "hub"},
-    {"build"},
+    {"__init__", "__main__", "cli"},
+    {"api"},
+    {"recipes"},
+    {"evaluation"},
     {"engine"},
     {"inference"},
-    {"models", "losses", "tracking", "data", "evaluation", "visualization", "results", "convert"},
+    {"models", "losses", "tracking", "data", "metrics", "visualization", "results", "convert"},
     {"ops", "video_io"},
     {"structures", "mask_logits", "config", "rle", "distributed", "atomic", "_version"},
 ]
@@ -25,7 +27,7 @@ RANK = {room: len(ROWS) - index for index, row in enumerate(ROWS) for room in ro
 # The bottom row may use itself, as may files of one room.
 BOTTOM = RANK["structures"]
 # Everything else is handed what it needs as plain arguments.
-CONFIG_READERS = {"config", "build", "cli", "hub", "convert", "__init__"}
+CONFIG_READERS = {"config", "recipes", "api", "cli", "convert", "__init__"}
 
 
 def room_of(path: Path) -> str:

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from video_mask2former.build.data import build_training_loader
 from video_mask2former.config import DataConfig
 from video_mask2former.data.annotations import AnnotationSet, load_annotations
+from video_mask2former.recipes.data import build_training_loader
 from video_mask2former.rle import encode_masks
 
 

@@ -90,7 +90,7 @@ def measure_speed(
 
     Without ``video`` it is a 720p one of six objects, which the model is made to find whatever its weights are.
     """
-    from video_mask2former.hub import load
+    from video_mask2former.api import load
     from video_mask2former.inference import InferenceSettings, VideoPredictor
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.inference.video_job import VideoJob
@@ -113,7 +113,7 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
     """One whole-video run in this process."""
     from published_form import DenseModel, use_published_operations
 
-    from video_mask2former.hub import load
+    from video_mask2former.api import load
     from video_mask2former.inference import InferenceSettings, segment_video
 
     torch.manual_seed(0)
@@ -136,7 +136,7 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
 
 def run_online(video: str, num_frames: int, short_side: int) -> dict[str, float]:
     """One online run in this process, from file to all files."""
-    from video_mask2former.hub import load
+    from video_mask2former.api import load
     from video_mask2former.inference import InferenceSettings, VideoPredictor
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.inference.video_job import VideoJob

@@ -23,8 +23,8 @@ import torch
 from published_form import DenseCriterion, DenseModel, use_published_operations
 from torch.utils.flop_counter import FlopCounterMode
 
-from video_mask2former.build.model import build_criterion, build_model
 from video_mask2former.config import load_config
+from video_mask2former.recipes.model import build_criterion, build_model
 from video_mask2former.structures import ClipTarget
 
 CONFIG = Path(__file__).parents[1] / "configs" / "ytvis_2019" / "r50.yaml"

@@ -20,7 +20,7 @@ from video_mask2former._version import __version__
 
 if TYPE_CHECKING:
     from video_mask2former import ops
-    from video_mask2former.hub import evaluate_model, evaluate_results, load, train
+    from video_mask2former.api import evaluate_model, evaluate_results, load, train
     from video_mask2former.inference import InferenceSettings, segment_video, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import VideoMask2Former
@@ -45,12 +45,12 @@ _HOME = {
     "Track": "structures",
     "VideoInstances": "structures",
     "VideoMask2Former": "models",
-    "evaluate_model": "hub",
-    "evaluate_results": "hub",
-    "load": "hub",
+    "evaluate_model": "api",
+    "evaluate_results": "api",
+    "load": "api",
     "segment_video": "inference",
     "stream_video": "inference",
-    "train": "hub",
+    "train": "api",
 }
 
 __all__ = [

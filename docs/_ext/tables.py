@@ -13,11 +13,11 @@ from unittest import mock
 
 import yaml
 
-from video_mask2former.build.source import read_config, shipped_configs
 from video_mask2former.cli import make_parser
 from video_mask2former.config import Config, Section
 from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.recipes.source import read_config, shipped_configs
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_CONFIG = "video_mask2former.config"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.build.model import build_model
 from video_mask2former.config import config_from_mapping, to_yaml
 from video_mask2former.convert import write_checkpoint
+from video_mask2former.recipes.model import build_model
 from video_mask2former.video_io import VideoWriter
 
 SMALL = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_mask2former.build.model import build_model
+from video_mask2former.api import load
 from video_mask2former.cli import main
 from video_mask2former.config import config_from_mapping, to_yaml
 from video_mask2former.convert import DETECTRON2, read_checkpoint, write_checkpoint
-from video_mask2former.hub import load
+from video_mask2former.recipes.model import build_model
 
 SMALL = {
     "model": {

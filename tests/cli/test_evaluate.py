@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from video_mask2former.build.model import build_model
-from video_mask2former.build.panoptic_files import read_segment_ids, write_segment_ids
 from video_mask2former.cli import main
 from video_mask2former.config import config_from_mapping, to_yaml
 from video_mask2former.convert import write_checkpoint
+from video_mask2former.evaluation.panoptic_files import read_segment_ids, write_segment_ids
+from video_mask2former.recipes.model import build_model
 from video_mask2former.rle import encode_masks
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]

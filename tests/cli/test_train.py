@@ -243,7 +243,7 @@ def test_errors_of_the_machine_come_with_advice(run, tmp_path, capsys, monkeypat
     def fail(*arguments, **options) -> None:
         raise error
 
-    monkeypatch.setattr("video_mask2former.build.training.train", fail)
+    monkeypatch.setattr("video_mask2former.recipes.training.train", fail)
     assert main(["train", "--config", str(run[0]), "--output", str(tmp_path), "--device", "cpu"]) == 1
     assert message in capsys.readouterr().err
 

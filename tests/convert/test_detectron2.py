@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_mask2former.build.model import build_model
-from video_mask2former.build.source import read_config
 from video_mask2former.convert import DETECTRON2, Ignored, load_weights
 from video_mask2former.convert.key_map import _matches
+from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.source import read_config
 
 CONFIG_OF_MODEL = {
     "ytvis2019_R50": "ytvis_2019/r50",

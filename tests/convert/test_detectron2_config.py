@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from video_mask2former.build.source import read_config
 from video_mask2former.config import Config, config_from_mapping
 from video_mask2former.config.schema import field_docs
 from video_mask2former.convert import convert_detectron2_config, read_detectron2_yaml
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.recipes.source import read_config
 
 # The keys, and the values that matter, of a published video configuration; the arrangement is ours.
 VIDEO_BASE = """

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 import video_mask2former as vm2f
-from video_mask2former.build.model import build_model
-from video_mask2former.build.source import read_config
+from video_mask2former.api import load_with_config
 from video_mask2former.config import SwinConfig, config_from_mapping, to_mapping
 from video_mask2former.config.loader import merge
 from video_mask2former.convert import HUGGINGFACE, load_weights, write_huggingface_folder
 from video_mask2former.convert.huggingface_config import convert_config
-from video_mask2former.hub import load_with_config
+from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.source import read_config
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 

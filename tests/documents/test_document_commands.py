@@ -12,11 +12,11 @@ import pytest
 from code_blocks import CodeBlock, code_blocks
 
 import video_mask2former as vm2f
-from video_mask2former.build.source import read_config, shipped_configs
+from video_mask2former.api import DEMO_NAME
 from video_mask2former.cli import make_parser
 from video_mask2former.cli.detectron2_overrides import normalise_overrides
 from video_mask2former.config import Config, apply_overrides
-from video_mask2former.hub import DEMO_NAME
+from video_mask2former.recipes.source import read_config, shipped_configs
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_folder(args: argparse.Namespace, weights: Mapping[str, Tensor], config: Config | None) -> None:
-    from video_mask2former.build.model import class_names_of
     from video_mask2former.config import to_mapping
     from video_mask2former.convert import write_huggingface_folder
+    from video_mask2former.recipes.model import class_names_of
 
     if config is None:
         raise ValueError(
@@ -79,8 +79,8 @@ def _write_folder(args: argparse.Namespace, weights: Mapping[str, Tensor], confi
 
 def _find_config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config | None:
     """From the option, from the Hugging Face folder, or from inside the checkpoint."""
-    from video_mask2former.build.source import config_of_checkpoint, read_config
     from video_mask2former.convert import HUGGINGFACE_CONFIG
+    from video_mask2former.recipes.source import config_of_checkpoint, read_config
 
     if args.config is not None:
         return read_config(args.config, args.overrides)
@@ -96,8 +96,8 @@ def _our_weights(checkpoint: Checkpoint, config: Config | None, name: str) -> tu
     """The weights under our names; those that the model has, in its shapes, where the configuration is known."""
     import torch
 
-    from video_mask2former.build.model import build_model
     from video_mask2former.convert import LoadReport, convert_weights, load_weights
+    from video_mask2former.recipes.model import build_model
 
     source, converted = convert_weights(checkpoint.weights)
     if source.is_backbone:

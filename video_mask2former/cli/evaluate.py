@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from video_mask2former.cli.loose_words import allow_words_anywhere
 
 if TYPE_CHECKING:
-    from video_mask2former.build.measurement import GroundTruth, Task
     from video_mask2former.config import DataConfig
-    from video_mask2former.evaluation import Report
+    from video_mask2former.evaluation.measurement import GroundTruth, Task
+    from video_mask2former.metrics import Report
 
 _DESCRIPTION = """\
 Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and pictures of the
@@ -87,8 +87,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict if there are no results yet, measure, print tables and write the files."""
     from video_mask2former import distributed
-    from video_mask2former.build.result_files import task_of_results
-    from video_mask2former.hub import bundled_weights
+    from video_mask2former.api import bundled_weights
+    from video_mask2former.evaluation.result_files import task_of_results
 
     if (args.results is None) == (args.config is None):
         raise ValueError("give either --results, or a model with --config and --weights.")
@@ -109,9 +109,9 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from video_mask2former import distributed
-    from video_mask2former.build.dataset_prediction import predict_dataset
-    from video_mask2former.build.inference import build_settings
-    from video_mask2former.hub import load_with_config
+    from video_mask2former.api import load_with_config
+    from video_mask2former.evaluation.dataset_prediction import predict_dataset
+    from video_mask2former.recipes.inference import build_settings
     from video_mask2former.results import pack_submission
 
     with distributed.process_group(device_type), logging_redirect_tqdm():
@@ -141,7 +141,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
 
 def _find_ground_truth(args: argparse.Namespace, task: Task, data: DataConfig | None = None) -> GroundTruth:
     """From --annotations, from --dataset, or from the data section of the configuration of a model."""
-    from video_mask2former.build.measurement import find_ground_truth
+    from video_mask2former.evaluation.measurement import find_ground_truth
 
     if args.annotations is not None and args.dataset is not None:
         raise ValueError("give --annotations or --dataset, not both.")
@@ -163,8 +163,8 @@ def _find_ground_truth(args: argparse.Namespace, task: Task, data: DataConfig | 
 
 
 def _measure(args: argparse.Namespace, truth: GroundTruth, results: Path) -> None:
-    from video_mask2former.build.evaluation import EvaluationOptions
-    from video_mask2former.build.measurement import long_videos, measure
+    from video_mask2former.evaluation.instance_evaluation import EvaluationOptions
+    from video_mask2former.evaluation.measurement import long_videos, measure
 
     options = EvaluationOptions(
         is_class_agnostic=args.class_agnostic,

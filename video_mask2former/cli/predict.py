@@ -69,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from video_mask2former import distributed
-    from video_mask2former.build.inference import build_settings
     from video_mask2former.cli.predict_inputs import find_inputs
     from video_mask2former.cli.predict_jobs import PredictTask, run_task
     from video_mask2former.cli.stop_signals import stopped_by_signals
     from video_mask2former.inference import VideoPredictor
+    from video_mask2former.recipes.inference import build_settings
     from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
@@ -227,7 +227,7 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 
 def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceConfig]:
     """The model, and its inference section: what people want, then the given options, the flags last."""
-    from video_mask2former.hub import load_with_config
+    from video_mask2former.api import load_with_config
 
     device = _device(args.device)
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)

@@ -89,7 +89,7 @@ def _run_rank(config: Config, options: dict[str, Any]) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from video_mask2former import distributed
-    from video_mask2former.build.training import evaluate_only, train
+    from video_mask2former.recipes.training import evaluate_only, train
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(distributed.process_group(options["device_type"]))
@@ -131,8 +131,8 @@ def _explained(error: Exception) -> str | None:
 
 
 def _read_config(args: argparse.Namespace) -> Config:
+    from video_mask2former.api import training_config
     from video_mask2former.cli.detectron2_overrides import normalise_overrides
-    from video_mask2former.hub import training_config
 
     overrides = normalise_overrides(args.overrides)
     source = args.config

@@ -1,0 +1,186 @@
+"""Panoptic segmentations in files of the COCO form: a JSON of segments, and PNGs whose colours are segment ids.
+
+Videos have the form of VIPSeg: the same, with the images and annotations of each video in one entry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from video_mask2former.atomic import atomic_path
+from video_mask2former.metrics import PanopticMap
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One entry of ``segments_info``."""
+
+    id: int
+    category_id: int
+    is_crowd: bool
+
+
+@dataclass(frozen=True)
+class PanopticFrame:
+    """One frame: its PNG (relative to the folder of PNGs), its image (empty where unknown), and its segments."""
+
+    file_name: str
+    image_name: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def image_path(self) -> str:
+        """File of the image, relative to the folder of images: the name that is stated, or that of the PNG."""
+        return self.image_name or str(Path(self.file_name).with_suffix(".jpg"))
+
+
+@dataclass(frozen=True)
+class PanopticSample:
+    """One image or video: its id in the file, and its frames."""
+
+    id: int | str
+    frames: tuple[PanopticFrame, ...]
+
+
+@dataclass(frozen=True)
+class PanopticFile:
+    """A panoptic annotation or result file.
+
+    Attributes:
+        path: The JSON file.
+        folder: Folder of the PNGs.
+        categories: ``{id, name, isthing}`` each; empty in result files.
+        samples: Images or videos by their id as text.
+        is_video: Whether they are videos.
+    """
+
+    path: Path
+    folder: Path
+    categories: tuple[Mapping[str, Any], ...]
+    samples: Mapping[str, PanopticSample]
+    is_video: bool
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by ascending category id."""
+        return tuple(category["name"] for category in self.categories)
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Category id of each class."""
+        return tuple(category["id"] for category in self.categories)
+
+    @property
+    def is_thing(self) -> tuple[bool, ...]:
+        """Whether each class has countable objects."""
+        return tuple(bool(category["isthing"]) for category in self.categories)
+
+    def read(self, key: str, sample_id: int, category_ids: tuple[int, ...]) -> PanopticMap:
+        """Read the PNGs of one sample; ``category_ids`` are those of the annotations.
+
+        Raises:
+            FileNotFoundError: If a PNG is missing.
+            ValueError: If the file does not have the sample, or a category is unknown.
+        """
+        if key not in self.samples:
+            raise ValueError(f"{self.path} has no entry for {key}; every annotated image or video needs one.")
+        labels: dict[int, int] = {}
+        crowd_ids: set[int] = set()
+        maps = []
+        for frame in self.samples[key].frames:
+            for segment in frame.segments:
+                if segment.category_id not in category_ids:
+                    raise ValueError(
+                        f"{self.path}, {frame.file_name}: category_id {segment.category_id} is not in the annotations."
+                    )
+                labels[segment.id] = category_ids.index(segment.category_id)
+                if segment.is_crowd:
+                    crowd_ids.add(segment.id)
+            maps.append(read_segment_ids(self.folder / frame.file_name))
+        return PanopticMap(sample_id, np.stack(maps), labels, frozenset(crowd_ids))
+
+
+def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> PanopticFile:
+    """Read the JSON of a panoptic annotation or result file.
+
+    Args:
+        path: The file.
+        folder: Folder of the PNGs; None is the file's name without suffix, as the datasets have it.
+
+    Raises:
+        FileNotFoundError: If the file or the folder is missing.
+        ValueError: If the file does not have the form.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no panoptic file {path}.")
+    folder = path.with_suffix("") if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the PNGs of {path} are expected in the folder {folder}.")
+    try:
+        content = json.loads(path.read_bytes())
+        categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
+        is_video = "videos" in content
+        samples = _video_samples(content) if is_video else _image_samples(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no panoptic file: {error!r} is missing or of another type.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    return PanopticFile(path, folder, tuple(categories), {str(sample.id): sample for sample in samples}, is_video)
+
+
+def read_segment_ids(path: Path) -> np.ndarray:
+    """Segment id of each pixel of a PNG, ``(H, W)`` int32: red + 256 green + 65536 blue."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no PNG {path}.")
+    colours = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if colours is None:
+        raise ValueError(f"{path} cannot be read as a picture.")
+    blue, green, red = np.moveaxis(colours.astype(np.int32), 2, 0)
+    ids: np.ndarray = red + 256 * green + 65536 * blue
+    return ids
+
+
+def write_segment_ids(path: Path, segment_ids: np.ndarray) -> None:
+    """Write segment ids ``(H, W)`` as a PNG; see :func:`read_segment_ids`."""
+    channels = [segment_ids // 65536, segment_ids // 256 % 256, segment_ids % 256]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", np.stack(channels, axis=2).astype(np.uint8))[1].tobytes())
+
+
+def _image_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
+    names = {image["id"]: image["file_name"] for image in content.get("images", ())}
+    return [
+        PanopticSample(entry["image_id"], (_frame(entry, names.get(entry["image_id"], "")),))
+        for entry in content["annotations"]
+    ]
+
+
+def _video_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
+    images = {video["video_id"]: video.get("images", ()) for video in content["videos"]}
+    samples = []
+    for entry in content["annotations"]:
+        video_id = str(entry["video_id"])
+        names = [f"{video_id}/{image['file_name']}" for image in images.get(entry["video_id"], ())]
+        frames = [
+            _frame({**frame, "file_name": f"{video_id}/{frame['file_name']}"}, name)
+            for frame, name in zip(entry["annotations"], names or [""] * len(entry["annotations"]), strict=True)
+        ]
+        samples.append(PanopticSample(video_id, tuple(frames)))
+    return samples
+
+
+def _frame(entry: Mapping[str, Any], image_name: str) -> PanopticFrame:
+    segments = tuple(
+        Segment(int(segment["id"]), int(segment["category_id"]), bool(segment.get("iscrowd", 0)))
+        for segment in entry["segments_info"]
+    )
+    return PanopticFrame(entry["file_name"], image_name, segments)

@@ -1,0 +1,151 @@
+"""Predictions in files, checked against the annotations that they are measured on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from video_mask2former.data.annotations import AnnotationSet
+from video_mask2former.metrics import without_classes
+from video_mask2former.results import read_coco_detections, read_youtube_vis
+from video_mask2former.structures import FrameInstances, Track, VideoInstances
+
+AnnotationKind = Literal["videos", "images", "panoptic"]
+_MEMBER = "results.json"
+
+
+def annotation_kind(path: str | os.PathLike[str]) -> AnnotationKind:
+    """Whether a file annotates objects in videos (YouTube-VIS), in images (COCO), or every pixel (COCO panoptic).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no annotation file {path}.")
+    if _first_key(Path(path), ("segments_info",)):
+        return "panoptic"
+    return "videos" if _first_key(Path(path), ("videos",)) else "images"
+
+
+def task_of_results(path: str | os.PathLike[str]) -> Literal["instance", "panoptic", "semantic"]:
+    """What results are of: a folder of label maps, a panoptic file, or instances (also where nothing is)."""
+    path = Path(path)
+    if path.is_dir():
+        return "instance" if (path / _MEMBER).is_file() else "semantic"
+    return "panoptic" if path.is_file() and _first_key(path, ("segments_info",)) else "instance"
+
+
+def annotated_areas(path: str | os.PathLike[str]) -> dict[int, float] | None:
+    """Annotation id to the area that a COCO file states; None if it does not state all of them."""
+    annotations = json.loads(Path(path).read_bytes()).get("annotations") or []
+    if not all("area" in annotation for annotation in annotations):
+        return None
+    return {annotation["id"]: float(annotation["area"]) for annotation in annotations}
+
+
+def read_predictions(
+    path: str | os.PathLike[str], annotations: AnnotationSet, *, is_class_agnostic: bool = False
+) -> dict[int, VideoInstances]:
+    """Read the predictions of each video (or image) that has any, by its id.
+
+    Args:
+        path: ``results.json`` of tracks (YouTube-VIS) or detections (COCO), or a zip or folder that holds it.
+        annotations: What they are measured on; category ids must be those of its file.
+        is_class_agnostic: Take any category id, and give every prediction the label 0.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If something in it is wrong, or does not fit the annotations.
+    """
+    category_ids = None if is_class_agnostic else annotations.category_ids
+    with _unpacked(Path(path)) as file:
+        if file.is_file() and _first_key(file, ("image_id", "video_id")) == "image_id":
+            frames = read_coco_detections(file, category_ids)
+            predictions = {image_id: video_of_image(frame, image_id) for image_id, frame in frames.items()}
+        else:
+            predictions = read_youtube_vis(file, category_ids)
+    if is_class_agnostic:
+        predictions = {video_id: without_classes(prediction) for video_id, prediction in predictions.items()}
+    position = {int(video_id): index for index, video_id in enumerate(annotations.packed.video_ids)}
+    return {
+        video_id: _checked(prediction, video_id, annotations, position, path)
+        for video_id, prediction in predictions.items()
+    }
+
+
+def _checked(
+    prediction: VideoInstances,
+    video_id: int,
+    annotations: AnnotationSet,
+    position: Mapping[int, int],
+    path: str | os.PathLike[str],
+) -> VideoInstances:
+    """The prediction with the size of its video, if it fits the video."""
+    if video_id not in position:
+        raise ValueError(
+            f"{path}: video {video_id} is not in {annotations.path}, whose ids go from {min(position, default=None)} "
+            f"to {max(position, default=None)}. Are these the annotations of the same split?"
+        )
+    size, num_frames = annotations.size(position[video_id]), annotations.num_frames(position[video_id])
+    if prediction.num_frames != num_frames:
+        raise ValueError(
+            f"{path}: segmentations of video {video_id} must be a list of {num_frames}, one for each frame and null "
+            f"where the object is absent, got {prediction.num_frames}."
+        )
+    if prediction.size not in (size, (0, 0)):
+        raise ValueError(
+            f"{path}: masks of video {video_id} must have the size of its frames, height x width = {size[0]} x "
+            f"{size[1]}, got {prediction.size[0]} x {prediction.size[1]}."
+        )
+    return replace(prediction, size=size)
+
+
+def video_of_image(frame: FrameInstances, image_id: int) -> VideoInstances:
+    """The instances of an image as tracks of one frame, in their order."""
+    tracks = tuple(
+        Track(index, label, score, {0: rle})
+        for index, (label, score, rle) in enumerate(zip(frame.labels, frame.scores, frame.segmentations, strict=True))
+    )
+    return VideoInstances(tracks, 1, frame.size, video_id=image_id)
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The JSON file itself: ``path``, in a folder there, or what a zip there holds, unpacked as long as the context."""
+    if path.is_dir() and (path / _MEMBER).is_file():
+        path = path / _MEMBER
+    if path.suffix == ".zip" and path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a zip file, or it was cut off.")
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        if _MEMBER not in archive.namelist():
+            raise ValueError(f"{path} must hold {_MEMBER} at its root, it holds: {', '.join(archive.namelist()[:5])}.")
+        unpacked = Path(folder) / _MEMBER
+        with archive.open(_MEMBER) as source, unpacked.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        try:
+            yield unpacked
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(unpacked), f"{path}:{_MEMBER}")) from error
+
+
+def _first_key(path: Path, keys: tuple[str, ...]) -> str | None:
+    """Which of some keys comes first in a JSON file, None if none does."""
+    if path.stat().st_size == 0:
+        return None
+    pattern = re.compile(rb'"(' + b"|".join(key.encode() for key in keys) + rb')"\s*:')
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        match = pattern.search(content)
+        return None if match is None else match[1].decode()

@@ -1,0 +1,243 @@
+"""How well objects are followed, apart from how well they are segmented: HOTA (arXiv:2009.07736), IDF1 (1609.01775).
+
+Video AP cannot tell a track that breaks from one with poor masks. HOTA is the geometric mean of DetA, which only
+asks whether the object is found on each frame, and AssA, which only asks whether its id stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from video_mask2former.metrics.average_precision import UNDEFINED
+from video_mask2former.metrics.evaluator import check_new
+from video_mask2former.metrics.track_comparison import check_same_video
+from video_mask2former.metrics.track_overlap import mask_areas, mask_intersections, masks_by_frame
+from video_mask2former.rle import Rle
+from video_mask2former.structures import Track, VideoInstances
+
+LOCALIZATION_THRESHOLDS = np.arange(1, 20) / 20
+# IoU from which a mask is the object's, for identities; also the share of a crowd that excuses a false mask
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class IdentityCounts:
+    """Sums over the frames of one video; those with a threshold axis have shape ``(19,)``.
+
+    Attributes:
+        num_objects: Ground-truth masks.
+        num_predictions: Predicted masks.
+        matches: Masks matched at each localization threshold.
+        iou: Sum of the IoU of those.
+        association: Sum of the association accuracy of those.
+        association_recall: Sum of their association recall.
+        association_precision: Sum of their association precision.
+        identity_matches: Masks on the right track under the best one-to-one assignment of whole tracks.
+        switches: Times that an object's matched id (at threshold 0.5) differs from its last one.
+    """
+
+    num_objects: int
+    num_predictions: int
+    matches: np.ndarray
+    iou: np.ndarray
+    association: np.ndarray
+    association_recall: np.ndarray
+    association_precision: np.ndarray
+    identity_matches: int
+    switches: int
+
+
+@dataclass(frozen=True)
+class _Frame:
+    objects: np.ndarray
+    predictions: np.ndarray
+    iou: np.ndarray
+
+
+class IdentityEvaluator:
+    """HOTA, DetA, AssA, LocA, IDF1 and the number of id switches, over the masks of all videos and classes.
+
+    Only masks of one class can match. Crowds are not objects; predictions that lie at least half inside a crowd of
+    their class and match no object are left out.
+
+    Args:
+        min_score: Predictions below are left out: unlike AP, these measures count every false track in full.
+        is_class_agnostic: Let masks of any class match.
+    """
+
+    def __init__(self, *, min_score: float = 0.3, is_class_agnostic: bool = False) -> None:
+        self.min_score = min_score
+        self.is_class_agnostic = is_class_agnostic
+        self._videos: dict[int, IdentityCounts] = {}
+
+    def reset(self) -> None:
+        """Forget all videos."""
+        self._videos = {}
+
+    def process(self, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
+        """Take one video.
+
+        Raises:
+            ValueError: If the two are not of one video, or it was processed before.
+        """
+        check_same_video(prediction, ground_truth)
+        assert ground_truth.video_id is not None
+        check_new(ground_truth.video_id, self._videos)
+        kept = [track for track in prediction.tracks if track.score >= self.min_score]
+        objects = [track for track in ground_truth.tracks if not track.is_crowd]
+        crowds = [track for track in ground_truth.tracks if track.is_crowd]
+        frames = _compare_frames(objects, kept, crowds, self.is_class_agnostic)
+        self._videos[ground_truth.video_id] = _count(frames, len(objects), len(kept))
+
+    def state(self) -> dict[int, IdentityCounts]:
+        """What was kept of the videos so far."""
+        return dict(self._videos)
+
+    def merge(self, states: Iterable[Mapping[int, IdentityCounts]]) -> None:
+        """Take the videos of several states in place of those so far; a video in two states counts once."""
+        self._videos = {video_id: counts for state in states for video_id, counts in state.items()}
+
+    def evaluate(self) -> dict[str, float]:
+        """The measures, means over the localization thresholds 0.05 to 0.95; -1 where nothing is annotated."""
+        names = ("HOTA", "DetA", "AssA", "LocA", "DetRe", "DetPr", "AssRe", "AssPr", "IDF1", "IDP", "IDR")
+        videos = [self._videos[video_id] for video_id in sorted(self._videos)]
+        switches = float(sum(video.switches for video in videos))
+        if sum(video.num_objects for video in videos) == 0:
+            return dict.fromkeys(names, UNDEFINED) | {"id_switches": switches}
+        figures = _hota(videos) | _identity(videos)
+        return {name: figures[name] for name in names} | {"id_switches": switches}
+
+
+def _hota(videos: Sequence[IdentityCounts]) -> dict[str, float]:
+    objects = sum(video.num_objects for video in videos)
+    predictions = sum(video.num_predictions for video in videos)
+    matches = np.sum([video.matches for video in videos], axis=0)
+    divisor = np.maximum(matches, 1)
+    detection = matches / np.maximum(objects + predictions - matches, 1)
+    association = np.sum([video.association for video in videos], axis=0) / divisor
+    iou = np.sum([video.iou for video in videos], axis=0)
+    curves = {
+        "HOTA": np.sqrt(detection * association),
+        "DetA": detection,
+        "AssA": association,
+        # a threshold nothing reaches counts as perfect localization, as in the authors' tool
+        "LocA": np.where(matches > 0, iou / divisor, 1.0),
+        "DetRe": matches / objects,
+        "DetPr": matches / max(predictions, 1),
+        "AssRe": np.sum([video.association_recall for video in videos], axis=0) / divisor,
+        "AssPr": np.sum([video.association_precision for video in videos], axis=0) / divisor,
+    }
+    return {name: float(curve.mean()) for name, curve in curves.items()}
+
+
+def _identity(videos: Sequence[IdentityCounts]) -> dict[str, float]:
+    objects = sum(video.num_objects for video in videos)
+    predictions = sum(video.num_predictions for video in videos)
+    matches = sum(video.identity_matches for video in videos)
+    return {
+        "IDF1": 2 * matches / (objects + predictions),
+        "IDP": matches / max(predictions, 1),
+        "IDR": matches / objects,
+    }
+
+
+def _compare_frames(
+    objects: Sequence[Track], predictions: Sequence[Track], crowds: Sequence[Track], is_class_agnostic: bool
+) -> list[_Frame]:
+    """The masks of each frame and the IoU of those that may match."""
+    object_masks, prediction_masks = masks_by_frame(objects), masks_by_frame(predictions)
+    crowd_masks = masks_by_frame(crowds)
+    nothing: tuple[list[int], list[Rle]] = ([], [])
+    frames = []
+    for frame_index in sorted({*object_masks, *prediction_masks}):
+        rows, row_masks = _not_empty(*object_masks.get(frame_index, nothing))
+        columns, column_masks = _not_empty(*prediction_masks.get(frame_index, nothing))
+        iou = _iou(row_masks, column_masks)
+        crowd_rows, crowd_row_masks = crowd_masks.get(frame_index, nothing)
+        inside = mask_intersections(crowd_row_masks, column_masks) / np.maximum(mask_areas(column_masks), 1)
+        if not is_class_agnostic:
+            iou *= _same_class([objects[row] for row in rows], [predictions[column] for column in columns])
+            inside *= _same_class([crowds[row] for row in crowd_rows], [predictions[column] for column in columns])
+        kept = ~_is_excused(iou, inside)
+        frames.append(_Frame(np.array(rows, np.int64), np.array(columns, np.int64)[kept], iou[:, kept]))
+    return frames
+
+
+def _not_empty(indices: Sequence[int], masks: Sequence[Rle]) -> tuple[list[int], list[Rle]]:
+    kept = np.flatnonzero(mask_areas(masks)).tolist()
+    return [indices[index] for index in kept], [masks[index] for index in kept]
+
+
+def _iou(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
+    shared = mask_intersections(first, second)
+    return shared / np.maximum(mask_areas(first)[:, None] + mask_areas(second)[None] - shared, 1)
+
+
+def _same_class(first: Sequence[Track], second: Sequence[Track]) -> np.ndarray:
+    labels = np.array([track.label for track in first], np.int64)
+    return labels[:, None] == np.array([track.label for track in second], np.int64)[None]
+
+
+def _is_excused(iou: np.ndarray, inside_crowd: np.ndarray) -> np.ndarray:
+    """Which predictions match no object and lie at least half in a crowd, from ``(G, N)`` and ``(crowds, N)``."""
+    is_excused: np.ndarray = np.any(inside_crowd >= MATCH_IOU, axis=0)
+    if is_excused.any():
+        rows, columns = linear_sum_assignment(np.where(iou >= MATCH_IOU, iou, 0.0), maximize=True)
+        is_excused[columns[iou[rows, columns] >= MATCH_IOU]] = False
+    return is_excused
+
+
+def _count(frames: Sequence[_Frame], num_objects: int, num_predictions: int) -> IdentityCounts:
+    object_counts, prediction_counts = np.zeros(num_objects), np.zeros(num_predictions)
+    # how far each pair could be on the same frames, whatever else is there; prefers pairs that last
+    soft = np.zeros((num_objects, num_predictions))
+    hard = np.zeros_like(soft)
+    for frame in frames:
+        object_counts[frame.objects] += 1
+        prediction_counts[frame.predictions] += 1
+        rest = frame.iou.sum(0, keepdims=True) + frame.iou.sum(1, keepdims=True) - frame.iou
+        pairs = np.ix_(frame.objects, frame.predictions)
+        soft[pairs] += np.divide(frame.iou, rest, out=np.zeros_like(frame.iou), where=rest > 0)
+        hard[pairs] += frame.iou >= MATCH_IOU
+    total = object_counts[:, None] + prediction_counts[None]
+    alignment = soft / np.maximum(total - soft, 1e-12)
+    pair_matches, iou, switches = _match_frames(frames, alignment)
+    both = np.maximum(total - pair_matches, 1)
+    recall = pair_matches / np.maximum(object_counts, 1)[:, None]
+    precision = pair_matches / np.maximum(prediction_counts, 1)[None]
+    return IdentityCounts(
+        num_objects=int(object_counts.sum()),
+        num_predictions=int(prediction_counts.sum()),
+        matches=pair_matches.sum((1, 2)),
+        iou=iou,
+        association=(pair_matches**2 / both).sum((1, 2)),
+        association_recall=(pair_matches * recall).sum((1, 2)),
+        association_precision=(pair_matches * precision).sum((1, 2)),
+        identity_matches=int(hard[linear_sum_assignment(hard, maximize=True)].sum()),
+        switches=switches,
+    )
+
+
+def _match_frames(frames: Sequence[_Frame], alignment: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Matches of each pair of tracks ``(19, G, N)`` and the sum of their IoU ``(19,)`` by threshold; id switches."""
+    matches = np.zeros((len(LOCALIZATION_THRESHOLDS), *alignment.shape))
+    iou = np.zeros(len(LOCALIZATION_THRESHOLDS))
+    last_seen: dict[int, int] = {}
+    switches = 0
+    for frame in frames:
+        score = alignment[np.ix_(frame.objects, frame.predictions)] * frame.iou
+        rows, columns = linear_sum_assignment(score, maximize=True)
+        values = frame.iou[rows, columns]
+        # the tolerance of the authors' tool: an IoU that is a threshold counts
+        is_match = values[None] >= LOCALIZATION_THRESHOLDS[:, None] - np.finfo(np.float64).eps
+        matches[:, frame.objects[rows], frame.predictions[columns]] += is_match
+        iou += (is_match * values).sum(1)
+        for row, column in zip(rows[values >= MATCH_IOU], columns[values >= MATCH_IOU], strict=True):
+            found, track = int(frame.objects[row]), int(frame.predictions[column])
+            switches += last_seen.get(found, track) != track
+            last_seen[found] = track
+    return matches, iou, switches
