@@ -19,6 +19,7 @@ ROWS = [
     {"evaluation"},
     {"engine"},
     {"inference"},
+    {"tasks"},
     {"models", "losses", "tracking", "data", "metrics", "visualization", "results", "convert"},
     {"ops", "video_io"},
     {"structures", "mask_logits", "config", "rle", "distributed", "atomic", "_version"},

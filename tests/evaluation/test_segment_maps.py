@@ -12,10 +12,10 @@ from video_mask2former.evaluation.segment_maps import (
     predicted_panoptic_map,
 )
 from video_mask2former.inference import PanopticSegmentation
-from video_mask2former.inference.postprocess import PanopticSegment
 from video_mask2former.metrics import LabelMap
 from video_mask2former.rle import decode_rle, encode_masks
 from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.tasks.postprocess import PanopticSegment
 
 SIZE = (6, 8)
 

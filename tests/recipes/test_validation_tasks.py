@@ -21,11 +21,11 @@ from video_mask2former.evaluation.measurement import find_ground_truth, measure
 from video_mask2former.evaluation.panoptic_files import write_segment_ids
 from video_mask2former.evaluation.prediction import DatasetModel
 from video_mask2former.inference import PanopticSegmentation
-from video_mask2former.inference.postprocess import PanopticSegment
 from video_mask2former.recipes import validation_tasks
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model
 from video_mask2former.recipes.validation_tasks import METRICS, start_task
+from video_mask2former.tasks.postprocess import PanopticSegment
 
 SIZE = (24, 32)
 CATEGORIES = [

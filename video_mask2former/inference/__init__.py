@@ -7,7 +7,9 @@ from video_mask2former.inference.clips import ClipWindow, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream
 from video_mask2former.inference.model_runner import SegmentationModel
-from video_mask2former.inference.postprocess import (
+from video_mask2former.inference.predictor import VideoPredictor
+from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.tasks.postprocess import (
     PanopticSegment,
     PanopticSegmentation,
     clip_instances,
@@ -15,10 +17,8 @@ from video_mask2former.inference.postprocess import (
     image_panoptic,
     image_semantic,
 )
-from video_mask2former.inference.predictor import VideoPredictor
-from video_mask2former.inference.recorder import TrackRecorder
-from video_mask2former.inference.selection import SelectionRules, select_instances
-from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.tasks.recorder import TrackRecorder
+from video_mask2former.tasks.selection import SelectionRules, select_instances
 
 __all__ = [
     "ClipWindow",

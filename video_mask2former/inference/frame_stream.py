@@ -12,14 +12,14 @@ import torch
 
 from video_mask2former.inference.clips import ClipWindow, WindowBuffer
 from video_mask2former.inference.clock import StageClock
-from video_mask2former.inference.mask_encoding import encode_clip_masks
 from video_mask2former.inference.model_runner import ModelRunner, as_tensor
-from video_mask2former.inference.postprocess import output_geometry
-from video_mask2former.inference.recorder import TrackRecorder
-from video_mask2former.inference.selection import Selection, SelectionRules, select_instances
 from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.rle import Rle
 from video_mask2former.structures import ClipOutput, FrameInstances
+from video_mask2former.tasks.mask_encoding import encode_clip_masks
+from video_mask2former.tasks.postprocess import output_geometry
+from video_mask2former.tasks.recorder import TrackRecorder
+from video_mask2former.tasks.selection import Selection, SelectionRules, select_instances
 from video_mask2former.tracking import TrackUpdate
 
 IndexedFrame = tuple[int, np.ndarray]  # index in the source video; uint8 RGB (H, W, 3)

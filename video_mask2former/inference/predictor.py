@@ -12,10 +12,10 @@ import torch
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
-from video_mask2former.inference.postprocess import clip_instances
-from video_mask2former.inference.recorder import TrackRecorder
 from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.structures import VideoInstances
+from video_mask2former.tasks.postprocess import clip_instances
+from video_mask2former.tasks.recorder import TrackRecorder
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
 

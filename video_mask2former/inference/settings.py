@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from video_mask2former.inference.clips import Remainder, WindowPlan
-from video_mask2former.inference.selection import SelectionRules, class_indices
+from video_mask2former.tasks.selection import SelectionRules, class_indices
 from video_mask2former.tracking import (
     MinVISTracker,
     OverlapTracker,

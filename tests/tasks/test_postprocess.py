@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from video_mask2former.inference import SelectionRules, clip_instances, image_instances, image_panoptic, image_semantic
-from video_mask2former.inference.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.rle import decode_rle
 from video_mask2former.structures import ClipOutput
+from video_mask2former.tasks.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
 
 
 def _output(figures: dict[str, np.ndarray], dtype: torch.dtype = torch.float64) -> ClipOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_mask2former.inference.selection import SelectionRules, class_indices, select_instances
+from video_mask2former.tasks.selection import SelectionRules, class_indices, select_instances
 
 
 def _logits(*probabilities: tuple[float, ...]) -> torch.Tensor:

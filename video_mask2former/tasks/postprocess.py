@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from video_mask2former.inference.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
-from video_mask2former.inference.selection import SelectionRules, select_instances
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.structures import ClipOutput, FrameInstances, Track
+from video_mask2former.tasks.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
+from video_mask2former.tasks.selection import SelectionRules, select_instances
 
 # Full-resolution masks that the image tasks hold at once
 QUERIES_PER_CHUNK = 16
@@ -71,7 +71,7 @@ def clip_instances(
         output_size: Height and width of the original frames.
         rules: Which objects are reported.
         resolve_overlaps: Give each pixel to one object at most.
-        frames_per_chunk: See :func:`~video_mask2former.inference.mask_encoding.encode_clip_masks`.
+        frames_per_chunk: See :func:`~video_mask2former.tasks.mask_encoding.encode_clip_masks`.
     """
     selection = select_instances(_at_least_float32(output.class_logits[0]), rules)
     scores = selection.scores.tolist()

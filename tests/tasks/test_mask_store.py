@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.inference.mask_store import MaskStore
-from video_mask2former.inference.recorder import TrackRecorder
-from video_mask2former.inference.selection import SelectionRules
 from video_mask2former.rle import encode_masks
+from video_mask2former.tasks.mask_store import MaskStore
+from video_mask2former.tasks.recorder import TrackRecorder
+from video_mask2former.tasks.selection import SelectionRules
 from video_mask2former.tracking import TrackUpdate
 
 

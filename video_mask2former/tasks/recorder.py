@@ -8,10 +8,10 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from video_mask2former.inference.mask_store import MEMORY_BYTES, MaskStore
-from video_mask2former.inference.selection import SelectionRules, select_instances
 from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.tasks.mask_store import MEMORY_BYTES, MaskStore
+from video_mask2former.tasks.selection import SelectionRules, select_instances
 from video_mask2former.tracking import TrackUpdate
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What a model is asked for, and what an answer is: which objects are reported, and their masks on the frames."""
