@@ -20,7 +20,9 @@ ROWS = [
     {"engine"},
     {"inference"},
     {"tasks"},
-    {"models", "losses", "tracking", "data", "metrics", "visualization", "results", "convert"},
+    {"refinement"},
+    {"tracking"},
+    {"models", "losses", "data", "metrics", "visualization", "results", "convert"},
     {"ops", "video_io"},
     {"structures", "mask_logits", "config", "rle", "distributed", "atomic", "_version"},
 ]

@@ -100,3 +100,33 @@ def test_arguments_are_checked(logits):
         logits.at_points(torch.zeros(1, 4, 2))
     with pytest.raises(ValueError, match="logits must be"):
         MaskLogits.from_dense(torch.zeros(3, 4))
+
+
+@pytest.fixture
+def per_frame() -> MaskLogits:
+    embeddings = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+    features = torch.randn(2, 3, 8, 6, 7, dtype=torch.float64, requires_grad=True)
+    return MaskLogits(embeddings, features)
+
+
+def test_embeddings_per_frame_give_what_each_frame_gives_by_itself(per_frame):
+    single = [MaskLogits(per_frame.embeddings[:, t], per_frame.features[:, t : t + 1]) for t in range(3)]
+    points = torch.rand(2, 40, 2, dtype=torch.float64)
+    own = torch.tensor([[1, 2], [0, 4]])
+    for ask in (
+        lambda logits: logits.dense(),
+        lambda logits: logits.resized((13, 20)),
+        lambda logits: logits.resized((3, 3)),
+        lambda logits: logits.at_points(points),
+        lambda logits: logits.select(torch.tensor([4, 0])).dense(),
+        lambda logits: logits.select(own).dense(),
+        lambda logits: logits.clip(1).dense(),
+    ):
+        assert_same(ask(per_frame), torch.cat([ask(part) for part in single], dim=2), per_frame)
+    torch.testing.assert_close(per_frame.frames(1, 3).dense(), per_frame.dense()[:, :, 1:3])
+    assert per_frame.shape == (2, 5, 3, 6, 7)
+
+
+def test_embeddings_per_frame_need_the_frames_of_the_features():
+    with pytest.raises(ValueError, match="the T = 2 of the features"):
+        MaskLogits(torch.randn(1, 3, 5, 8), torch.randn(1, 2, 8, 6, 7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -74,6 +75,41 @@ def test_outputs_are_checked_and_cut_by_clip():
         ClipOutput(torch.randn(2, 3, 6), other, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
     with pytest.raises(ValueError, match="class_logits must be"):
         ClipOutput(torch.randn(2, 4, 6), logits, queries, queries, (20, 20), (20, 20))
+
+
+def frame_output(num_clips: int = 4) -> ClipOutput:
+    logits = MaskLogits(torch.randn(num_clips, 3, 4), torch.randn(num_clips, 1, 4, 5, 5))
+    queries = torch.randn(num_clips, 3, 4)
+    early = ClipOutput(torch.randn(num_clips, 3, 6), logits, queries, queries, (20, 20), (20, 20))
+    return ClipOutput(torch.randn(num_clips, 3, 6), logits, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
+
+
+def test_clips_of_one_frame_become_the_frames_of_clips():
+    single = frame_output()
+    joined = single.joined_frames(2)
+    torch.testing.assert_close(joined.frame_class_logits, single.class_logits.view(2, 2, 3, 6))
+    torch.testing.assert_close(joined.class_logits, single.class_logits.view(2, 2, 3, 6).mean(1))
+    torch.testing.assert_close(joined.auxiliary[0].frame_queries, single.queries.view(2, 2, 3, 4))
+    dense = single.mask_logits.dense().view(2, 2, 3, 5, 5).transpose(1, 2)
+    torch.testing.assert_close(joined.mask_logits.dense(), dense)
+    last = joined.clip(1).frames(1, 2)
+    torch.testing.assert_close(last.class_logits, single.class_logits[3:])
+    torch.testing.assert_close(last.mask_logits.dense(), dense[1:, :, 1:])
+    with pytest.raises(ValueError, match="one frame each"):
+        single.joined_frames(3)
+    with pytest.raises(ValueError, match="frame_class_logits"):
+        single.frames(0, 1)
+    with pytest.raises(ValueError, match="frame_queries must be"):
+        replace(joined, frame_queries=joined.queries)
+
+
+def test_a_class_has_the_greater_probability_of_tracker_and_refiner():
+    output = frame_output()
+    torch.testing.assert_close(output.class_probabilities(), output.class_logits.softmax(2))
+    online = torch.randn(4, 3, 6)
+    both = replace(output, online_class_logits=online).class_probabilities()
+    torch.testing.assert_close(both[..., :5], torch.maximum(output.class_logits.softmax(2), online.softmax(2))[..., :5])
+    torch.testing.assert_close(both[..., 5], output.class_logits.softmax(2)[..., 5])
 
 
 def test_a_video_tells_who_is_on_a_frame():

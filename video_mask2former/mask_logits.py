@@ -19,7 +19,8 @@ class MaskLogits:
     """Mask logits ``(B, Q, T, h, w)`` in factored form.
 
     Attributes:
-        embeddings: Mask embedding of each query, ``(B, Q, C)``.
+        embeddings: Mask embedding of each query: one for the whole clip, ``(B, Q, C)``, or one for each of its frames,
+            ``(B, T, Q, C)``.
         features: Mask features of each pixel, ``(B, T, C, h, w)``.
     """
 
@@ -27,13 +28,18 @@ class MaskLogits:
     features: Tensor
 
     def __post_init__(self) -> None:
-        if self.embeddings.ndim != 3:
-            raise ValueError(f"embeddings must be (B, Q, C), got {tuple(self.embeddings.shape)}.")
-        batch, _, channels = self.embeddings.shape
+        if self.embeddings.ndim not in (3, 4):
+            raise ValueError(f"embeddings must be (B, Q, C) or (B, T, Q, C), got {tuple(self.embeddings.shape)}.")
+        batch, channels = self.embeddings.shape[0], self.embeddings.shape[-1]
         if self.features.ndim != 5 or self.features.shape[0] != batch or self.features.shape[2] != channels:
             raise ValueError(
                 f"features must be (B, T, C, h, w) with B = {batch} and C = {channels} as in embeddings, "
                 f"got {tuple(self.features.shape)}."
+            )
+        if self.is_per_frame and self.embeddings.shape[1] != self.features.shape[1]:
+            raise ValueError(
+                f"embeddings (B, T, Q, C) must have the T = {self.features.shape[1]} of the features, "
+                f"got {tuple(self.embeddings.shape)}."
             )
 
     @classmethod
@@ -45,11 +51,20 @@ class MaskLogits:
         return cls(identity.expand(logits.shape[0], -1, -1), logits.transpose(1, 2))
 
     @property
+    def is_per_frame(self) -> bool:
+        """Whether a query has an embedding for each frame, rather than one for the clip."""
+        return self.embeddings.ndim == 4
+
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        return self.embeddings.shape[-2]
+
+    @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """``(B, Q, T, h, w)`` of the dense form."""
-        batch, num_queries, _ = self.embeddings.shape
-        _, num_frames, _, height, width = self.features.shape
-        return batch, num_queries, num_frames, height, width
+        batch, num_frames, _, height, width = self.features.shape
+        return batch, self.num_queries, num_frames, height, width
 
     def clip(self, index: int) -> MaskLogits:
         """One clip of the batch, as a batch of one."""
@@ -57,7 +72,8 @@ class MaskLogits:
 
     def frames(self, start: int, stop: int) -> MaskLogits:
         """The frames ``start:stop`` of every clip."""
-        return MaskLogits(self.embeddings, self.features[:, start:stop])
+        embeddings = self.embeddings[:, start:stop] if self.is_per_frame else self.embeddings
+        return MaskLogits(embeddings, self.features[:, start:stop])
 
     def select(self, query_indices: Tensor) -> MaskLogits:
         """Some of the queries, in the order given.
@@ -66,18 +82,20 @@ class MaskLogits:
             query_indices: ``(N,)``, the same queries of every clip, or ``(B, N)``, each clip's own.
         """
         if query_indices.ndim == 1:
-            return MaskLogits(self.embeddings[:, query_indices], self.features)
+            return MaskLogits(self.embeddings[..., query_indices, :], self.features)
         if query_indices.ndim != 2 or query_indices.shape[0] != self.embeddings.shape[0]:
             raise ValueError(
                 f"query_indices must be (N,) or (B, N) with B = {self.embeddings.shape[0]}, "
                 f"got {tuple(query_indices.shape)}."
             )
-        rows = query_indices[..., None].expand(-1, -1, self.embeddings.shape[2])
-        return MaskLogits(self.embeddings.gather(1, rows), self.features)
+        rows = query_indices[..., None].expand(-1, -1, self.embeddings.shape[-1])
+        if self.is_per_frame:
+            rows = rows[:, None].expand(-1, self.embeddings.shape[1], -1, -1)
+        return MaskLogits(self.embeddings.gather(-2, rows), self.features)
 
     def dense(self) -> Tensor:
         """All logits, ``(B, Q, T, h, w)``."""
-        return torch.einsum("bqc,btchw->bqthw", self.embeddings, self.features)
+        return multiply(self.embeddings, self.features)
 
     def resized(self, size: tuple[int, int]) -> Tensor:
         """All logits bilinearly resized (``align_corners=False``) to ``size`` (height, width), ``(B, Q, T, *size)``.
@@ -85,12 +103,12 @@ class MaskLogits:
         Whichever of features and product is cheaper to resize is resized; both give the same values.
         """
         batch, num_queries, num_frames, height, width = self.shape
-        channels = self.embeddings.shape[2]
+        channels = self.embeddings.shape[-1]
         if size == (height, width):
             return self.dense()
         if size[0] * size[1] < height * width or channels <= num_queries:
             features = _resize(self.features.flatten(0, 1), size).unflatten(0, (batch, num_frames))
-            return torch.einsum("bqc,btchw->bqthw", self.embeddings, features)
+            return multiply(self.embeddings, features)
         logits = _resize(self.dense().flatten(0, 1), size)
         return logits.unflatten(0, (batch, num_queries))
 
@@ -113,7 +131,13 @@ class MaskLogits:
         grid = (2.0 * points_xy.to(dtype) - 1.0)[:, None].expand(-1, num_frames, -1, -1).flatten(0, 1)[:, None]
         features = F.grid_sample(self.features.flatten(0, 1).to(dtype), grid, align_corners=False)  # (B * T, C, 1, P)
         features = features.squeeze(2).unflatten(0, (batch, num_frames))
-        return torch.einsum("bqc,btcp->bqtp", self.embeddings.to(dtype), features)
+        return multiply(self.embeddings.to(dtype), features)
+
+
+def multiply(embeddings: Tensor, features: Tensor) -> Tensor:
+    """Embeddings ``(B, Q, C)`` or ``(B, T, Q, C)`` times features ``(B, T, C, ...)``, ``(B, Q, T, ...)``."""
+    equation = "bqc,btc...->bqt..." if embeddings.ndim == 3 else "btqc,btc...->bqt..."
+    return torch.einsum(equation, embeddings, features)
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,16 +131,24 @@ class ClipFeatures:
 class ClipOutput:
     """What the model says of a batch of clips: one prediction per query for the whole clip.
 
+    Models that predict frame by frame fill the fields of single frames as well, and give mask embeddings per frame.
+
     Attributes:
         class_logits: ``(B, Q, K + 1)``, "no object" last.
         mask_logits: Mask of each query on each frame, kept factored; see :class:`MaskLogits`.
-        query_embeddings: The LayerNormed queries that the prediction heads read, ``(B, Q, C)``; what trackers compare.
+        query_embeddings: The LayerNormed queries that the prediction heads read, or what a re-ID head makes of them,
+            ``(B, Q, C)``; what trackers compare.
         queries: The decoder's state behind them, before that LayerNorm, ``(B, Q, C)``; what starts the next clip
             when queries are propagated.
         frame_size: Height and width of the frames that went in.
         padded_size: Height and width after padding, which ``mask_logits`` cover.
         auxiliary: Earlier predictions, first that of the learned queries, then one per decoder layer but the last.
             Their ``auxiliary`` is empty, and they share the mask features.
+        frame_class_logits: ``(B, T, Q, K + 1)``; ``class_logits`` is their mean unless a model says otherwise.
+        frame_embeddings: As ``query_embeddings``, frame by frame, ``(B, T, Q, C)``.
+        frame_queries: As ``queries``, frame by frame, ``(B, T, Q, C)``.
+        online_class_logits: What a tracker made of a query before a refiner looked at the whole video,
+            ``(B, Q, K + 1)``; see :meth:`class_probabilities`.
     """
 
     class_logits: Tensor
@@ -149,13 +158,25 @@ class ClipOutput:
     frame_size: tuple[int, int]
     padded_size: tuple[int, int]
     auxiliary: tuple[ClipOutput, ...] = ()
+    frame_class_logits: Tensor | None = None
+    frame_embeddings: Tensor | None = None
+    frame_queries: Tensor | None = None
+    online_class_logits: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.class_logits.ndim != 3 or self.class_logits.shape[:2] != self.mask_logits.embeddings.shape[:2]:
+        batch, num_queries, num_frames, _, _ = self.mask_logits.shape
+        if self.class_logits.ndim != 3 or self.class_logits.shape[:2] != (batch, num_queries):
             raise ValueError(
-                f"class_logits must be (B, Q, K + 1) with (B, Q) = {tuple(self.mask_logits.embeddings.shape[:2])} "
+                f"class_logits must be (B, Q, K + 1) with (B, Q) = {(batch, num_queries)} "
                 f"as in mask_logits, got {tuple(self.class_logits.shape)}."
             )
+        for name in ("frame_class_logits", "frame_embeddings", "frame_queries"):
+            value = getattr(self, name)
+            if value is not None and (value.ndim != 4 or value.shape[:3] != (batch, num_frames, num_queries)):
+                raise ValueError(
+                    f"{name} must be (B, T, Q, ...) with (B, T, Q) = {(batch, num_frames, num_queries)}, "
+                    f"got {tuple(value.shape)}."
+                )
         if any(earlier.mask_logits.features is not self.mask_logits.features for earlier in self.auxiliary):
             raise ValueError(
                 "all predictions must share one tensor of mask features, but an auxiliary one has another."
@@ -166,22 +187,102 @@ class ClipOutput:
         """K, without "no object"."""
         return self.class_logits.shape[2] - 1
 
+    def class_probabilities(self) -> Tensor:
+        """Probability of each class, ``(B, Q, K + 1)``, "no object" last, in float32 at least.
+
+        Where a tracker and a refiner have both looked at a query, a class has the greater of their probabilities, and
+        "no object" that of the refiner, so that they may add up to more than one.
+        """
+        probabilities = _at_least_float32(self.class_logits).softmax(dim=2)
+        if self.online_class_logits is None:
+            return probabilities
+        online = _at_least_float32(self.online_class_logits).softmax(dim=2)
+        objects = torch.maximum(probabilities[..., :-1], online[..., :-1])
+        return torch.cat([objects, probabilities[..., -1:]], dim=2)
+
     def clip(self, index: int) -> ClipOutput:
         """The output of one clip of the batch, as a batch of one."""
         part = slice(index, index + 1)
-        features = self.mask_logits.features[part]  # sliced once: predictions go on sharing one tensor
+        return self._cut(lambda value: value[part])
 
-        def cut(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
+    def joined_frames(self, num_frames: int) -> ClipOutput:
+        """Clips of one frame, ``num_frames`` of which follow each other in one video, as the frames of longer clips.
+
+        Queries keep their index, whatever they show on each frame: what is the same object is for a tracker to find.
+
+        Args:
+            num_frames: T; this output is a batch of ``B * T`` clips of one frame each.
+        """
+        if self.mask_logits.features.shape[1] != 1 or len(self.class_logits) % num_frames:
+            raise ValueError(
+                f"expected a batch of clips of one frame each, a multiple of {num_frames = } of them, got "
+                f"{len(self.class_logits)} clips of {self.mask_logits.features.shape[1]} frames."
+            )
+        features = self.mask_logits.features.squeeze(1).unflatten(0, (-1, num_frames))
+
+        def join(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
+            embeddings = output.mask_logits.embeddings
+            if output.mask_logits.is_per_frame:
+                embeddings = embeddings.squeeze(1)
+            logits, query_embeddings, queries, embeddings = (
+                value.unflatten(0, (-1, num_frames))
+                for value in (output.class_logits, output.query_embeddings, output.queries, embeddings)
+            )
             return replace(
                 output,
-                class_logits=output.class_logits[part],
-                mask_logits=MaskLogits(output.mask_logits.embeddings[part], features),
-                query_embeddings=output.query_embeddings[part],
-                queries=output.queries[part],
+                class_logits=logits.mean(dim=1),
+                mask_logits=MaskLogits(embeddings, features),
+                query_embeddings=query_embeddings.mean(dim=1),
+                queries=queries.mean(dim=1),
                 auxiliary=auxiliary,
+                frame_class_logits=logits,
+                frame_embeddings=query_embeddings,
+                frame_queries=queries,
             )
 
+        return join(self, tuple(join(earlier, ()) for earlier in self.auxiliary))
+
+    def frames(self, start: int, stop: int) -> ClipOutput:
+        """The frames ``start:stop`` of an output that was made frame by frame, without auxiliary predictions.
+
+        Raises:
+            ValueError: If it has no class logits per frame.
+        """
+        if self.frame_class_logits is None:
+            raise ValueError("only an output with frame_class_logits can be cut into frames.")
+        fields: dict[str, Any] = {
+            name: value[:, start:stop]
+            for name in ("frame_class_logits", "frame_embeddings", "frame_queries")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(
+            self,
+            class_logits=fields["frame_class_logits"].mean(dim=1),
+            mask_logits=self.mask_logits.frames(start, stop),
+            auxiliary=(),
+            **fields,
+        )
+
+    def _cut(self, function: Callable[[Tensor], Tensor]) -> ClipOutput:
+        """``function`` of every tensor; of the mask features once, so that predictions go on sharing them."""
+        features = function(self.mask_logits.features)
+
+        def cut(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
+            names = ("class_logits", "query_embeddings", "queries", *_OPTIONAL_FIELDS)
+            parts: dict[str, Any] = {
+                name: function(value) for name in names if (value := getattr(output, name)) is not None
+            }
+            mask_logits = MaskLogits(function(output.mask_logits.embeddings), features)
+            return replace(output, mask_logits=mask_logits, auxiliary=auxiliary, **parts)
+
         return cut(self, tuple(cut(earlier, ()) for earlier in self.auxiliary))
+
+
+_OPTIONAL_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "online_class_logits")
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 @dataclass(frozen=True)

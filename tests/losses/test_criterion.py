@@ -126,6 +126,22 @@ def test_dense_masks_travel_through_the_same_criterion(training_output):
     torch.testing.assert_close(factored, dense, rtol=1e-4, atol=1e-4)
 
 
+def test_mask_embeddings_per_frame_have_the_loss_of_those_per_clip_that_they_equal(training_output):
+    _, output, targets = training_output
+
+    def repeated(prediction: ClipOutput, auxiliary: tuple[ClipOutput, ...] = ()) -> ClipOutput:
+        logits = prediction.mask_logits
+        embeddings = logits.embeddings[:, None].expand(-1, logits.features.shape[1], -1, -1)
+        return dataclasses.replace(prediction, mask_logits=MaskLogits(embeddings, logits.features), auxiliary=auxiliary)
+
+    criterion = make_criterion()
+    torch.manual_seed(3)
+    per_clip = criterion(output, targets)
+    torch.manual_seed(3)
+    per_frame = criterion(repeated(output, tuple(map(repeated, output.auxiliary))), targets)
+    torch.testing.assert_close(per_frame, per_clip, rtol=1e-4, atol=1e-4)
+
+
 def test_an_instance_absent_from_the_last_frame_keeps_its_label(training_output):
     _, output, targets = training_output
     masks = targets[0].masks.clone()

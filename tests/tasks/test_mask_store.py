@@ -84,3 +84,18 @@ def test_tracks_beyond_the_top_k_are_told(caplog) -> None:
         recorder.add_mask(track_id, 0, rle, 0.9)
     assert [track.track_id for track in recorder.tracks()] == [1, 3]
     assert "3 tracks reach the score of 0.5; the best 2 are reported" in caplog.text
+
+
+def test_a_track_that_turned_out_to_be_none_is_not_in_the_result() -> None:
+    recorder = TrackRecorder((4, 5), SelectionRules())
+    (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
+    logits = torch.tensor([[5.0, 0.0], [5.0, 0.0]])
+    recorder.add_update(TrackUpdate((1, 2), (0, 1), logits, logits))
+    recorder.add_mask(1, 0, rle, 0.9)
+    recorder.add_mask(2, 0, rle, 0.9)
+    recorder.add_update(TrackUpdate((1,), (0,), logits[:1], logits[:1], withdrawn_ids=(2, 7)))
+    recorder.add_mask(1, 1, rle, 0.9)
+    assert [track.track_id for track in recorder.tracks()] == [1]
+    recorder.add_update(TrackUpdate((2,), (0,), logits[:1], logits[:1]))  # it is back, without what it had
+    recorder.add_mask(2, 2, rle, 0.9)
+    assert {track.track_id: list(track.segmentations) for track in recorder.tracks()} == {1: [0, 1], 2: [2]}

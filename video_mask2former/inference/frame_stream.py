@@ -165,7 +165,8 @@ class FrameStream(Iterator[FrameInstances]):
             self._recorder.add_update(update)
             rows += [row for row in range(len(update)) if row not in set(rows)]
         queries = torch.tensor([update.query_indices[row] for row in rows], dtype=torch.int64)
-        chosen = output.mask_logits.frames(new.start, new.stop).select(queries.to(output.mask_logits.embeddings.device))
+        mask_logits = output.mask_logits if update.mask_logits is None else update.mask_logits
+        chosen = mask_logits.frames(new.start, new.stop).select(queries.to(mask_logits.embeddings.device))
         likeliest = update.class_logits[rows].softmax(dim=1)[:, :-1].max(dim=1)
         here = update.clip_logits[rows].softmax(dim=1).gather(1, likeliest.indices[:, None])[:, 0].tolist()
         masks = encode_clip_masks(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from video_mask2former import distributed
 from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
 from video_mask2former.losses.matcher import HungarianMatcher
+from video_mask2former.mask_logits import multiply
 from video_mask2former.ops import point_sample, select_uncertain_points
 from video_mask2former.structures import ClipOutput, ClipTarget
 
@@ -151,12 +152,12 @@ class SetCriterion(nn.Module):
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
         samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))
-        samples = samples.transpose(0, 1).flatten(1)  # (C, T * P)
         matches = []
         for prediction in predictions:
             embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
             class_logits = prediction.class_logits[clip].to(samples.dtype)
-            queries, instances = self.matcher(class_logits, embeddings @ samples, target.labels, point_targets)
+            point_logits = multiply(embeddings[None], samples[None])[0].flatten(1)  # (Q, T * P)
+            queries, instances = self.matcher(class_logits, point_logits, target.labels, point_targets)
             order = instances.argsort()
             matches.append((queries[order], instances[order]))
         return matches
@@ -240,12 +241,12 @@ def _generator(target: ClipTarget, device: torch.device, stream: int) -> torch.G
 def _matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
     """Dense mask logits of each prediction's matched queries, ``(N, T, h, w)`` each."""
     chosen = [
-        prediction.mask_logits.embeddings[clip, queries]
+        prediction.mask_logits.embeddings[clip][..., queries, :]
         for prediction, (queries, _) in zip(predictions, matches, strict=True)
     ]
     features = at_least_float32(predictions[-1].mask_logits.features[clip])
-    logits = torch.einsum("nc,tchw->nthw", torch.cat(chosen).to(features.dtype), features)
-    return logits.split([len(embeddings) for embeddings in chosen])
+    logits = multiply(torch.cat(chosen, dim=-2).to(features.dtype)[None], features[None])[0]
+    return logits.split([embeddings.shape[-2] for embeddings in chosen])
 
 
 def _padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:

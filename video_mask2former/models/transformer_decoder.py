@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.models.attention_layers import Attention
 from video_mask2former.models.layers import MLP, run_layer
 from video_mask2former.models.position_encoding import sine_position_encoding, sine_time_encoding
 from video_mask2former.structures import ClipFeatures, ClipOutput
@@ -207,51 +208,6 @@ class DecoderLayer(nn.Module):
         placed = queries + query_embed
         queries = self.self_attention_norm(queries + self.self_attention(placed, placed, queries))
         return self.ffn_norm(queries + self.linear2(F.relu(self.linear1(queries))))
-
-
-class Attention(nn.Module):
-    """Multi-head attention with the parameters of ``nn.MultiheadAttention``, computed by torch's fused kernel.
-
-    Args:
-        hidden_dim: C, a multiple of ``num_heads``.
-        num_heads: Number of heads.
-    """
-
-    def __init__(self, hidden_dim: int, num_heads: int) -> None:
-        super().__init__()
-        if hidden_dim % num_heads:
-            raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}.")
-        self.num_heads = num_heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_dim, hidden_dim))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_dim))
-        self.out_proj = nn.Linear(hidden_dim, hidden_dim)
-        for weight in (*self.in_proj_weight.chunk(3), self.out_proj.weight):
-            nn.init.xavier_uniform_(weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, may_attend: Tensor | None = None) -> Tensor:
-        """Attend from ``query (B, Q, C)`` to ``key`` and ``value (B, S, C)``.
-
-        ``may_attend`` is True where attention is allowed, broadcast to ``(B, heads, Q, S)``: the convention of
-        ``scaled_dot_product_attention``, the reverse of ``nn.MultiheadAttention``'s.
-        """
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        query, key, value = (
-            F.linear(x, weight, bias) for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        )
-        return self._attend(query, key, value, may_attend)
-
-    def to_memory(self, query: Tensor, memory: LevelMemory, may_attend: Tensor) -> Tensor:
-        """Attend from ``query (B, Q, C)`` to the tokens of all frames of a level; ``may_attend`` as in `forward`."""
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        keys = memory.keys(weights[1], biases[1]).flatten(1, 2)
-        values = memory.values(weights[2], biases[2]).flatten(1, 2)
-        return self._attend(F.linear(query, weights[0], biases[0]), keys, values, may_attend)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, may_attend: Tensor | None) -> Tensor:
-        query, key, value = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=may_attend)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def _add(x: Tensor, y: Tensor) -> Tensor:

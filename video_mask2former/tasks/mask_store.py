@@ -50,6 +50,10 @@ class MaskStore:
         """The masks of one track; empty for a track that has none."""
         return self._tracks.get(track_id, StoredMasks(self))
 
+    def discard(self, track_id: int) -> None:
+        """Forget the masks of a track, if it has any; more may come for it."""
+        self._tracks.pop(track_id, None)
+
     def read(self, offset: int, length: int) -> Rle:
         """One mask, by its place."""
         with self._lock:

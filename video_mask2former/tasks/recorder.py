@@ -39,7 +39,10 @@ class TrackRecorder:
         self._last_frame = -1
 
     def add_update(self, update: TrackUpdate) -> None:
-        """Take the tracks' class logits up to now."""
+        """Take the tracks' class logits up to now, and drop what was recorded of tracks that turned out to be none."""
+        for track_id in update.withdrawn_ids:
+            self._class_logits.pop(track_id, None)
+            self._masks.discard(track_id)
         for track_id, class_logits in zip(update.track_ids, update.class_logits, strict=True):
             self._class_logits[track_id] = class_logits.clone()  # a view would keep the whole update alive
 

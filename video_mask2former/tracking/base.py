@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.structures import ClipOutput
 
 
@@ -24,12 +25,18 @@ class TrackUpdate:
         query_indices: The query of the clip that is this object, N of them.
         class_logits: Mean class logits of each track so far, ``(N, K + 1)``.
         clip_logits: Class logits of this clip alone, ``(N, K + 1)``.
+        mask_logits: Masks that ``query_indices`` count in, a batch of one clip, on the device of the output; None for
+            those of the segmenter's output. For trackers that predict masks of their own.
+        withdrawn_ids: Tracks reported earlier that have turned out to be none: what was reported of them so far does
+            not count in the result of the video.
     """
 
     track_ids: tuple[int, ...]
     query_indices: tuple[int, ...]
     class_logits: Tensor
     clip_logits: Tensor
+    mask_logits: MaskLogits | None = None
+    withdrawn_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.track_ids), len(self.query_indices), len(self.class_logits), len(self.clip_logits)}

@@ -1,0 +1,7 @@
+"""Refiners: what looks at the whole video once all its frames have been seen."""
+
+from __future__ import annotations
+
+from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
+
+__all__ = ["QueryHistory", "Refinement", "Refiner"]
