@@ -7,15 +7,17 @@ from video_mask2former.convert.swin import SWIN_ENTRIES
 
 _RECOMPUTED = "made from the configuration"
 
-_RESNET: tuple[Entry, ...] = (
+RESNET_ENTRIES: tuple[Entry, ...] = (
     Rename("stem.conv1.weight", "stem.conv.weight"),
     Rename("stem.conv1.norm.{statistic}", "stem.norm.{statistic}"),
+    *(Rename(f"stem.conv{index}.weight", f"stem.conv{index}.weight") for index in (2, 3)),
+    *(Rename(f"stem.conv{index}.norm.{{statistic}}", f"stem.norm{index}.{{statistic}}") for index in (2, 3)),
     Rename("res{stage}.{block}.shortcut.weight", "res{stage}.{block}.shortcut.conv.weight"),
     Rename("res{stage}.{block}.shortcut.norm.{statistic}", "res{stage}.{block}.shortcut.norm.{statistic}"),
     Rename("res{stage}.{block}.conv{index}.weight", "res{stage}.{block}.conv{index}.weight"),
     Rename("res{stage}.{block}.conv{index}.norm.{statistic}", "res{stage}.{block}.norm{index}.{statistic}"),
     Ignored("stem.fc.{parameter}", "classifies ImageNet"),
-    Ignored("stem.conv1.norm.num_batches_tracked", "batch norm is frozen"),
+    Ignored("stem.conv{index}.norm.num_batches_tracked", "batch norm is frozen"),
     Ignored("res{stage}.{block}.conv{index}.norm.num_batches_tracked", "batch norm is frozen"),
     Ignored("res{stage}.{block}.shortcut.norm.num_batches_tracked", "batch norm is frozen"),
 )
@@ -85,7 +87,7 @@ _PREDICTOR = (
 
 MASK2FORMER = KeyMap(
     [
-        *prefixed(_RESNET, "backbone.", "backbone."),
+        *prefixed(RESNET_ENTRIES, "backbone.", "backbone."),
         *prefixed(SWIN_ENTRIES, "backbone.", "backbone."),
         *prefixed(_PIXEL_DECODER, "sem_seg_head.pixel_decoder.", "pixel_decoder."),
         *prefixed(_PREDICTOR, "sem_seg_head.predictor.", "decoder."),
@@ -103,4 +105,4 @@ MASK2FORMER = KeyMap(
     ],
 )
 
-IMAGENET_RESNET = KeyMap(prefixed(_RESNET, "", "backbone."))
+IMAGENET_RESNET = KeyMap(prefixed(RESNET_ENTRIES, "", "backbone."))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from video_mask2former.convert import detectron2, huggingface, msra, swin, torchvision
+from video_mask2former.convert import detectron2, huggingface, maskformer, msra, swin, torchvision
 from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
 from video_mask2former.convert.key_map import KeyMap, Rename
 
@@ -41,7 +41,10 @@ OURS = CheckpointFormat("video_mask2former", r"^(pixel_decoder|decoder)\.", KeyM
 DETECTRON2 = CheckpointFormat("detectron2", r"^sem_seg_head\.", detectron2.MASK2FORMER)
 HUGGINGFACE = CheckpointFormat("huggingface", r"^model\.pixel_level_module\.", huggingface.MASK2FORMER)
 
+MASKFORMER = CheckpointFormat("MaskFormer", r"^sem_seg_head\.predictor\.transformer\.decoder\.", maskformer.MASKFORMER)
+
 FORMATS = (
+    MASKFORMER,
     DETECTRON2,
     HUGGINGFACE,
     OURS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,10 @@ def predict_panoptic(
             f"{annotations.path} annotates videos, and panoptic prediction is for images. Measure results made "
             "elsewhere with --results."
         )
-    thresholds = {"object_mask_threshold": object_mask_threshold, "overlap_threshold": overlap_threshold}
+    thresholds: dict[str, Any] = {
+        "object_mask_threshold": object_mask_threshold,
+        "overlap_threshold": overlap_threshold,
+    }
     description = model.describe(str(annotations.path), task="panoptic", **thresholds)
     folder = PredictionFolder(output / "predictions", description)
     decode = image_decoder(model)

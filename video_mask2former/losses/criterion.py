@@ -148,7 +148,7 @@ class SetCriterion(nn.Module):
         """Match one clip; the features and the targets are sampled once for all predictions."""
         device = target.masks.device
         points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
-        maps = _padded_maps(target, predictions[-1])
+        maps = padded_maps(target, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
         samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))
@@ -179,9 +179,9 @@ class SetCriterion(nn.Module):
         dice_sums: list[list[Tensor]] = [[] for _ in predictions]
         for clip, target in enumerate(targets):
             layer_matches = [matches[layer][clip] for layer in range(len(predictions))]
-            maps = _padded_maps(target, predictions[-1])
+            maps = padded_maps(target, predictions[-1])
             # all predictions share the mask features: one product, and one pass back through it, for all of them
-            logits = _matched_mask_logits(predictions, clip, layer_matches)
+            logits = matched_mask_logits(predictions, clip, layer_matches)
             generator = _generator(target, maps.device, stream=1)
             for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
                 layer_maps = maps if len(instances) == len(target) else maps[instances]
@@ -238,7 +238,7 @@ def _generator(target: ClipTarget, device: torch.device, stream: int) -> torch.G
     return torch.Generator(device).manual_seed(2 * target.point_seed + stream)
 
 
-def _matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
+def matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
     """Dense mask logits of each prediction's matched queries, ``(N, T, h, w)`` each."""
     chosen = [
         prediction.mask_logits.embeddings[clip][..., queries, :]
@@ -249,7 +249,7 @@ def _matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: 
     return logits.split([embeddings.shape[-2] for embeddings in chosen])
 
 
-def _padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:
+def padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:
     """Target masks over the padded frames, ``(N, T, H, W)`` float32."""
     height, width = target.masks.shape[2:]
     padding = (0, output.padded_size[1] - width, 0, output.padded_size[0] - height)

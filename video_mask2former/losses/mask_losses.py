@@ -1,4 +1,4 @@
-"""Cross-entropy and dice of masks on sampled points: pairwise for matching, row by row for training."""
+"""Losses of masks on points or pixels: pairwise for matching, row by row for training."""
 
 from __future__ import annotations
 
@@ -28,9 +28,29 @@ def pairwise_dice(logits: Tensor, targets: Tensor) -> Tensor:
     return 1 - (overlap + 1) / (total + 1)
 
 
+def pairwise_sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Mean focal loss (arXiv:1708.02002) of every prediction with every target; shapes as above.
+
+    ``alpha`` weighs foreground against background, ``gamma`` says how much easy pixels are left out.
+    """
+    probabilities = logits.sigmoid()
+    foreground = alpha * (1 - probabilities) ** gamma * F.softplus(-logits)
+    background = (1 - alpha) * probabilities**gamma * F.softplus(logits)
+    return (foreground @ targets.T + background @ (1 - targets).T) / logits.shape[1]
+
+
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy of each row: ``(R, P)`` and ``(R, P)`` to ``(R,)``."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+
+
+def sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Mean focal loss of each row: ``(R, P)`` and ``(R, P)`` to ``(R,)``; ``alpha``, ``gamma`` as above."""
+    probabilities = logits.sigmoid()
+    wrong = probabilities * (1 - targets) + (1 - probabilities) * targets
+    weights = alpha * targets + (1 - alpha) * (1 - targets)
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (weights * wrong**gamma * entropy).mean(dim=1)
 
 
 def dice(logits: Tensor, targets: Tensor) -> Tensor:

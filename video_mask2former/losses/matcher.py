@@ -49,9 +49,13 @@ class HungarianMatcher:
         class_cost = -class_logits.softmax(dim=1)[:, labels]
         return (
             self.class_weight * class_cost
-            + self.mask_weight * pairwise_sigmoid_cross_entropy(point_logits, point_targets)
+            + self.mask_weight * self.mask_cost(point_logits, point_targets)
             + self.dice_weight * pairwise_dice(point_logits, point_targets)
         )
+
+    def mask_cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean binary cross-entropy of every prediction with every target: ``(Q, P)``, ``(N, P)`` to ``(Q, N)``."""
+        return pairwise_sigmoid_cross_entropy(logits, targets)
 
     def __call__(
         self, class_logits: Tensor, point_logits: Tensor, labels: Tensor, point_targets: Tensor

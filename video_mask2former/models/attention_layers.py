@@ -31,13 +31,15 @@ class Attention(nn.Module):
     Args:
         hidden_dim: C, a multiple of ``num_heads``.
         num_heads: Number of heads.
+        dropout: Chance to drop an attention weight in training.
     """
 
-    def __init__(self, hidden_dim: int, num_heads: int) -> None:
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if hidden_dim % num_heads:
             raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}.")
         self.num_heads = num_heads
+        self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_dim, hidden_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_dim))
         self.out_proj = nn.Linear(hidden_dim, hidden_dim)
@@ -67,22 +69,25 @@ class Attention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, may_attend: Tensor | None) -> Tensor:
         query, key, value = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=may_attend)
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=may_attend, dropout_p=dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class SelfAttentionLayer(nn.Module):
-    """Self-attention among tokens, post-norm, no dropout.
+    """Self-attention among tokens, post-norm.
 
     Args:
         hidden_dim: C.
         num_heads: Attention heads.
+        dropout: Chance to drop an attention weight, or an attended value, in training.
     """
 
-    def __init__(self, hidden_dim: int, num_heads: int) -> None:
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = Attention(hidden_dim, num_heads)
+        self.attention = Attention(hidden_dim, num_heads, dropout)
         self.norm = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, *, positions: Tensor | None = None, may_attend: Tensor | None = None) -> Tensor:
         """Update tokens.
@@ -96,21 +101,23 @@ class SelfAttentionLayer(nn.Module):
             ``(B, S, C)``.
         """
         placed = x if positions is None else x + positions
-        return self.norm(x + self.attention(placed, placed, x, may_attend))
+        return self.norm(x + self.dropout(self.attention(placed, placed, x, may_attend)))
 
 
 class CrossAttentionLayer(nn.Module):
-    """Attention from queries to a memory, post-norm, no dropout.
+    """Attention from queries to a memory, post-norm.
 
     Args:
         hidden_dim: C.
         num_heads: Attention heads.
+        dropout: Chance to drop an attention weight, or an attended value, in training.
     """
 
-    def __init__(self, hidden_dim: int, num_heads: int) -> None:
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = Attention(hidden_dim, num_heads)
+        self.attention = Attention(hidden_dim, num_heads, dropout)
         self.norm = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -138,25 +145,27 @@ class CrossAttentionLayer(nn.Module):
         query = x if query_positions is None else x + query_positions
         key = memory if memory_positions is None else memory + memory_positions
         attended = self.attention(query, key, memory, may_attend)
-        return self.norm((x if identity is None else identity) + attended)
+        return self.norm((x if identity is None else identity) + self.dropout(attended))
 
 
 class FeedForwardLayer(nn.Module):
-    """Two linear layers with ReLU between them, post-norm, no dropout.
+    """Two linear layers with ReLU between them, post-norm.
 
     Args:
         hidden_dim: C.
         feedforward_dim: Features between the two.
+        dropout: Chance to drop a feature between the two, or of what comes out, in training.
     """
 
-    def __init__(self, hidden_dim: int, feedforward_dim: int) -> None:
+    def __init__(self, hidden_dim: int, feedforward_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
+        self.dropout = nn.Dropout(dropout)
         for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., C)`` to the same shape."""
-        return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm(x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x))))))

@@ -89,7 +89,7 @@ class _ImageTask:
 class _PanopticTask:
     """Ground truth are the segments of an instances file, stuff included, as ``convert_segments.py`` writes it."""
 
-    def __init__(self, model: DatasetModel, images: EvaluationVideos, thresholds: dict[str, float]) -> None:
+    def __init__(self, model: DatasetModel, images: EvaluationVideos, thresholds: dict[str, Any]) -> None:
         annotations = images.annotations
         self.evaluator = PanopticQualityEvaluator(annotations.class_names, annotations.is_thing)
         self._mapping = model.mapping

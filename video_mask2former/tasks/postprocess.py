@@ -6,9 +6,10 @@ The image tasks are those of Mask2Former (arXiv:2112.01527): instance, panoptic 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from video_mask2former.rle import Rle, encode_masks
@@ -124,11 +125,22 @@ def image_instances(output: ClipOutput, output_size: tuple[int, int], rules: Sel
 
 
 @torch.no_grad()
-def image_semantic(output: ClipOutput, output_size: tuple[int, int]) -> Tensor:
+def image_semantic(output: ClipOutput, output_size: tuple[int, int], *, resize_scores: bool = False) -> Tensor:
     """Score of each class at each pixel of an image, ``(K, H, W)``; its argmax is the label map.
 
     Class probabilities times mask probabilities, summed over all queries.
+
+    Args:
+        output: A batch of one clip of one frame.
+        output_size: Height and width of the original image.
+        resize_scores: Bring the scores to the size of the image, which is the published order where only semantic
+            results are asked for, instead of the mask logits, which is the published order beside panoptic ones.
     """
+    if resize_scores:
+        at_input_size = replace(output, frame_size=output.padded_size)
+        height, width = output.frame_size
+        scores = image_semantic(at_input_size, output.padded_size)[:, :height, :width]
+        return F.interpolate(scores[None], size=output_size, mode="bilinear", align_corners=False)[0]
     probabilities = _at_least_float32(_single_frame(output).class_logits[0]).softmax(dim=1)[:, :-1]
     geometry = output_geometry(output, output_size)
     scores = probabilities.new_zeros(probabilities.shape[1], *output_size)
@@ -148,6 +160,7 @@ def image_panoptic(
     *,
     object_mask_threshold: float = 0.8,
     overlap_threshold: float = 0.8,
+    fill: bool = False,
 ) -> PanopticSegmentation:
     """Every pixel of an image to one segment at most.
 
@@ -160,6 +173,8 @@ def image_panoptic(
         thing_classes: Indices of the classes with countable objects; the others are stuff.
         object_mask_threshold: Queries must have more class probability than this to take part.
         overlap_threshold: Least share of its own mask that a query must keep.
+        fill: Give a segment every pixel that its query won (MaskFormer, arXiv:2107.06278) instead of those inside of
+            its own mask only (Mask2Former).
     """
     scores, labels = _at_least_float32(_single_frame(output).class_logits[0]).softmax(dim=1).max(dim=1)
     takes_part = (labels < output.num_classes) & (scores > object_mask_threshold)
@@ -175,9 +190,9 @@ def image_panoptic(
     stuff: dict[int, int] = {}  # label to segment id
     for row, (label, score) in enumerate(zip(labels[queries].tolist(), scores[queries].tolist(), strict=True)):
         owned = owner == row
-        mask = owned & is_inside[row]
+        mask = owned if fill else owned & is_inside[row]
         area, own_area = int(mask.sum()), int(is_inside[row].sum())
-        if area == 0 or int(owned.sum()) < overlap_threshold * own_area:
+        if area == 0 or own_area == 0 or int(owned.sum()) < overlap_threshold * own_area:
             continue
         is_thing = label in thing_classes
         segment_id = len(segments) + 1 if is_thing else stuff.setdefault(label, len(segments) + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,20 +18,36 @@ class ResNet(Backbone):
 
     Args:
         depth: 50 or 101.
+        stem: ``basic``, one 7x7 convolution, or ``deeplab``, three 3x3 convolutions up to 128 channels.
+        res5_dilations: Dilation of the 3x3 convolution of each block of the last stage; the published models with the
+            deeplab stem have 1, 2, 4.
     """
 
-    def __init__(self, depth: int = 50) -> None:
+    def __init__(
+        self,
+        depth: int = 50,
+        *,
+        stem: Literal["basic", "deeplab"] = "basic",
+        res5_dilations: tuple[int, int, int] = (1, 1, 1),
+    ) -> None:
         super().__init__()
         if depth not in _NUM_BLOCKS:
             raise ValueError(f"depth must be one of {sorted(_NUM_BLOCKS)}, got {depth}.")
-        self.stem = _Stem()
-        channels = 64
+        if stem not in ("basic", "deeplab"):
+            raise ValueError(f"stem must be 'basic' or 'deeplab', got {stem!r}.")
+        if len(res5_dilations) != _NUM_BLOCKS[depth][3] or min(res5_dilations) < 1:
+            raise ValueError(f"res5_dilations must be three numbers of at least 1, got {res5_dilations}.")
+        self.stem = _Stem() if stem == "basic" else _DeeplabStem()
+        channels = 64 if stem == "basic" else 128
         self.feature_info = {}
         for index, (name, num_blocks) in enumerate(zip(LEVEL_NAMES, _NUM_BLOCKS[depth], strict=True)):
             width = 64 * 2**index
             blocks = [_Bottleneck(channels, width, stride=1 if index == 0 else 2)]
             channels = 4 * width
             blocks += [_Bottleneck(channels, width, stride=1) for _ in range(num_blocks - 1)]
+            if name == LEVEL_NAMES[-1]:
+                for block, dilation in zip(blocks, res5_dilations, strict=True):
+                    block.dilate(dilation)
             self.add_module(name, nn.Sequential(*blocks))
             self.feature_info[name] = FeatureInfo(channels, stride=4 * 2**index)
 
@@ -55,6 +73,23 @@ class _Stem(nn.Module):
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
+class _DeeplabStem(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = _conv(3, 64, kernel_size=3, stride=2)
+        self.norm = FrozenBatchNorm2d(64)
+        self.conv2 = _conv(64, 64, kernel_size=3)
+        self.norm2 = FrozenBatchNorm2d(64)
+        self.conv3 = _conv(64, 128, kernel_size=3)
+        self.norm3 = FrozenBatchNorm2d(128)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(conv_frozen_norm(x, self.conv, self.norm), inplace=True)
+        x = F.relu(conv_frozen_norm(x, self.conv2, self.norm2), inplace=True)
+        x = F.relu(conv_frozen_norm(x, self.conv3, self.norm3), inplace=True)
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+
+
 class _Shortcut(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -76,6 +111,10 @@ class _Bottleneck(nn.Module):
         self.norm2 = FrozenBatchNorm2d(width)
         self.conv3 = _conv(width, out_channels, kernel_size=1)
         self.norm3 = FrozenBatchNorm2d(out_channels)
+
+    def dilate(self, dilation: int) -> None:
+        """Spread the 3x3 convolution without changing the size of what comes out."""
+        self.conv2.dilation = self.conv2.padding = (dilation, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(conv_frozen_norm(x, self.conv1, self.norm1), inplace=True)
