@@ -133,7 +133,8 @@ class KeyMap:
             names = self._find_theirs(key)
             if not names:
                 raise KeyError(f"the table of names has no entry for {key!r}.")
-            for name, part in zip(names, tensor.chunk(len(names)), strict=True):
+            parts = (tensor,) if len(names) == 1 else tensor.chunk(len(names))
+            for name, part in zip(names, parts, strict=True):
                 theirs[name] = part
         return theirs
 
