@@ -6,7 +6,7 @@ only the matched queries' masks are ever multiplied out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,7 +105,7 @@ class SetCriterion(nn.Module):
         if normalizer is None:
             normalizer = self._of_whole_batch(self.normalizer(targets, output.class_logits.shape[1]))
         with torch.autocast(output.class_logits.device.type, enabled=False):
-            return self._losses(output, targets, normalizer)
+            return self._losses(output, targets, normalizer, self.match(output, targets))
 
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
         """The normaliser of some clips, without looking at their predictions."""
@@ -129,10 +129,13 @@ class SetCriterion(nn.Module):
         return [[matches[layer] for matches in by_clip] for layer in range(len(predictions))]
 
     def _losses(
-        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer
+        self,
+        output: ClipOutput,
+        targets: Sequence[ClipTarget],
+        normalizer: LossNormalizer,
+        matches: Sequence[Sequence[Match]],
     ) -> dict[str, Tensor]:
         predictions = (*output.auxiliary, output)
-        matches = self.match(output, targets)
         mask_losses, dice_losses = self._mask_losses(predictions, targets, matches)
         num_instances = normalizer.num_instances or 1.0  # without instances there is nothing to divide
         losses = {}
@@ -145,22 +148,29 @@ class SetCriterion(nn.Module):
         return losses
 
     def _match_clip(self, predictions: Sequence[ClipOutput], clip: int, target: ClipTarget) -> list[Match]:
-        """Match one clip; the features and the targets are sampled once for all predictions."""
+        """Match one clip with each prediction."""
+        matches = []
+        for arguments in self._matching_samples(predictions, clip, target):
+            queries, instances = self.matcher(*arguments)
+            order = instances.argsort()
+            matches.append((queries[order], instances[order]))
+        return matches
+
+    def _matching_samples(
+        self, predictions: Sequence[ClipOutput], clip: int, target: ClipTarget
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """What the matcher compares of one clip, for each prediction; features and targets are sampled once for all."""
         device = target.masks.device
         points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
         maps = padded_maps(target, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
         samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))
-        matches = []
         for prediction in predictions:
             embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
             class_logits = prediction.class_logits[clip].to(samples.dtype)
             point_logits = multiply(embeddings[None], samples[None])[0].flatten(1)  # (Q, T * P)
-            queries, instances = self.matcher(class_logits, point_logits, target.labels, point_targets)
-            order = instances.argsort()
-            matches.append((queries[order], instances[order]))
-        return matches
+            yield class_logits, point_logits, target.labels, point_targets
 
     def _class_loss(self, prediction: ClipOutput, targets: Sequence[ClipTarget], matches: Sequence[Match]) -> Tensor:
         """Sum of the weighted cross-entropy over all queries of all clips."""

@@ -1,0 +1,66 @@
+"""From the object tokens of all frames to the objects of a video (VITA, arXiv:2206.04403)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from video_mask2former.models.object_decoder import ObjectDecoder
+from video_mask2former.models.token_encoder import TokenEncoder
+
+
+class ObjectAggregator(nn.Module):
+    """Encoder of object tokens, decoder of video queries, and mask features that go with the latter.
+
+    Object tokens are the queries of an image model after its last layer, frame by frame. No pixels are looked at: one
+    frame of a video is a few hundred numbers per object query, however large it is.
+
+    Args:
+        num_classes: K, without "no object".
+        hidden_dim: C, channels of the tokens and of everything after them.
+        pixel_dim: Channels of the maps that mask features are made of.
+        num_queries: Q, the most objects of a video.
+        num_tokens: Tokens of each frame, N.
+        num_encoder_layers: Layers in which tokens exchange information.
+        num_decoder_layers: Layers in which queries gather it.
+        num_heads: Attention heads.
+        feedforward_dim: Hidden features of the feed-forward networks.
+        window: Frames of a window of the encoder; 0: all are one.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        hidden_dim: int = 256,
+        pixel_dim: int = 256,
+        num_queries: int = 100,
+        num_tokens: int = 100,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 3,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        window: int = 6,
+    ) -> None:
+        super().__init__()
+        self.encoder = TokenEncoder(hidden_dim, num_encoder_layers, num_heads, feedforward_dim, window)
+        self.decoder = ObjectDecoder(
+            num_classes,
+            hidden_dim=hidden_dim,
+            mask_dim=hidden_dim,
+            num_queries=num_queries,
+            num_tokens=num_tokens,
+            num_layers=num_decoder_layers,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+        )
+        self.mask_projection = nn.Conv2d(pixel_dim, hidden_dim, kernel_size=1)
+        nn.init.kaiming_uniform_(self.mask_projection.weight, a=1)
+        assert self.mask_projection.bias is not None
+        nn.init.zeros_(self.mask_projection.bias)
+        # Read by the similarity loss alone
+        self.token_similarity = nn.Linear(hidden_dim, hidden_dim)
+        self.query_similarity = nn.Linear(hidden_dim, hidden_dim)
+
+    def mask_features(self, pixel_features: Tensor) -> Tensor:
+        """Mask features ``(B, T, C, h, w)`` of maps ``(B, T, pixel_dim, h, w)``."""
+        return self.mask_projection(pixel_features.flatten(0, 1)).unflatten(0, pixel_features.shape[:2])
