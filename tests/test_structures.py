@@ -55,6 +55,18 @@ def test_features_of_chunks_join_to_those_of_the_clip():
     assert joined.to(dtype=torch.bfloat16).levels[0].dtype == torch.bfloat16
 
 
+def test_features_may_be_tokens_alone():
+    parts = [ClipFeatures(None, (), (30, 31), (32, 32), tokens=torch.randn(1, count, 9, 4)) for count in (2, 1)]
+    joined = ClipFeatures.concatenate(parts)
+    assert joined.num_frames == 3
+    assert joined.frames(2, 3).tokens.equal(parts[1].tokens)
+    assert joined.to(dtype=torch.bfloat16).tokens.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="no mask features"):
+        _ = joined.pixels
+    with pytest.raises(ValueError, match="at least one tensor"):
+        ClipFeatures(None, (), (30, 31), (32, 32))
+
+
 def test_features_of_different_sizes_do_not_join():
     other = ClipFeatures(torch.zeros(1, 1, 4, 8, 8), features(1).levels, (20, 20), (32, 32))
     with pytest.raises(ValueError, match="one frame and padded size"):
@@ -70,9 +82,11 @@ def test_outputs_are_checked_and_cut_by_clip():
     second = output.clip(1)
     torch.testing.assert_close(second.class_logits, output.class_logits[1:])
     torch.testing.assert_close(second.auxiliary[0].class_logits, early.class_logits[1:])
-    with pytest.raises(ValueError, match="share one tensor"):
-        other = MaskLogits(logits.embeddings, logits.features.clone())
-        ClipOutput(torch.randn(2, 3, 6), other, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
+    assert second.auxiliary[0].mask_logits.features is second.mask_logits.features
+    other = MaskLogits(logits.embeddings, torch.randn(2, 1, 4, 5, 5))
+    output = ClipOutput(torch.randn(2, 3, 6), other, queries, queries, (20, 20), (20, 20), auxiliary=(early,))
+    torch.testing.assert_close(output.clip(1).mask_logits.features, other.features[1:])
+    torch.testing.assert_close(output.clip(1).auxiliary[0].mask_logits.features, logits.features[1:])
     with pytest.raises(ValueError, match="class_logits must be"):
         ClipOutput(torch.randn(2, 4, 6), logits, queries, queries, (20, 20), (20, 20))
 

@@ -9,7 +9,7 @@ Shape legend, used in every file::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -76,36 +76,64 @@ class ClipFeatures:
     """What the decoder needs to know of the frames; made frame by frame, so it can be made in chunks of frames.
 
     Attributes:
-        mask_features: ``(B, T, C, h, w)`` at stride 4 of the padded frames.
+        mask_features: ``(B, T, C, h, w)`` at stride 4 of the padded frames; None where decoding makes them.
         levels: Features at strides 32, 16 and 8, coarsest first, each ``(B, T, C, h, w)``.
         frame_size: Height and width of the frames that went in.
         padded_size: Height and width after padding.
+        tokens: Those of a vision transformer, ``(B, T, S, C)``.
     """
 
-    mask_features: Tensor
+    mask_features: Tensor | None
     levels: tuple[Tensor, ...]
     frame_size: tuple[int, int]
     padded_size: tuple[int, int]
+    tokens: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if any(level.ndim != 5 or level.shape[:2] != self.mask_features.shape[:2] for level in self.levels):
+        tensors = self.tensors()
+        if not tensors or any(tensor.shape[:2] != tensors[0].shape[:2] for tensor in tensors):
             raise ValueError(
-                "mask_features and every level must be (B, T, C, h, w) of the same B and T, got "
-                f"{tuple(self.mask_features.shape)} and {[tuple(level.shape) for level in self.levels]}."
+                "features must be at least one tensor, mask_features and levels (B, T, C, h, w), tokens (B, T, S, C), "
+                f"all of the same B and T, got {[tuple(tensor.shape) for tensor in tensors]}."
             )
 
     @property
     def num_frames(self) -> int:
         """T."""
-        return self.mask_features.shape[1]
+        return self.tensors()[0].shape[1]
+
+    @property
+    def pixels(self) -> Tensor:
+        """The mask features.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.mask_features is None:
+            raise ValueError("these features have no mask features. Decode them with the model that encoded them.")
+        return self.mask_features
+
+    def tensors(self) -> list[Tensor]:
+        """Those that are there, mask features first, then levels, then tokens."""
+        return [tensor for tensor in (self.mask_features, *self.levels, self.tokens) if tensor is not None]
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> ClipFeatures:
+        """The same with other tensors, as many as there are and in the order of :meth:`tensors`."""
+        given = iter(tensors)
+        return replace(
+            self,
+            mask_features=None if self.mask_features is None else next(given),
+            levels=tuple(next(given) for _ in self.levels),
+            tokens=None if self.tokens is None else next(given),
+        )
 
     def frames(self, start: int, stop: int) -> ClipFeatures:
         """The frames ``start:stop`` of every clip."""
-        return self._map(lambda part: part[:, start:stop])
+        return self.with_tensors(part[:, start:stop] for part in self.tensors())
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ClipFeatures:
         """The same features elsewhere, or in another precision."""
-        return self._map(lambda part: part.to(device=device, dtype=dtype))
+        return self.with_tensors(part.to(device=device, dtype=dtype) for part in self.tensors())
 
     @staticmethod
     def concatenate(parts: Sequence[ClipFeatures]) -> ClipFeatures:
@@ -113,18 +141,8 @@ class ClipFeatures:
         sizes = {(part.frame_size, part.padded_size) for part in parts}
         if len(sizes) != 1:
             raise ValueError(f"chunks of one clip must have one frame and padded size, got {sorted(sizes)}.")
-        return replace(
-            parts[0],
-            mask_features=torch.cat([part.mask_features for part in parts], dim=1),
-            levels=tuple(torch.cat(level, dim=1) for level in zip(*(part.levels for part in parts), strict=True)),
-        )
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> ClipFeatures:
-        return replace(
-            self,
-            mask_features=function(self.mask_features),
-            levels=tuple(function(level) for level in self.levels),
-        )
+        rows = zip(*(part.tensors() for part in parts), strict=True)
+        return parts[0].with_tensors(torch.cat(row, dim=1) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class ClipOutput:
         frame_size: Height and width of the frames that went in.
         padded_size: Height and width after padding, which ``mask_logits`` cover.
         auxiliary: Earlier predictions, first that of the learned queries, then one per decoder layer but the last.
-            Their ``auxiliary`` is empty, and they share the mask features.
+            Their ``auxiliary`` is empty. Where they share one tensor of mask features, losses multiply it out once.
         frame_class_logits: ``(B, T, Q, K + 1)``; ``class_logits`` is their mean unless a model says otherwise.
         frame_embeddings: As ``query_embeddings``, frame by frame, ``(B, T, Q, C)``.
         frame_queries: As ``queries``, frame by frame, ``(B, T, Q, C)``.
@@ -177,10 +195,6 @@ class ClipOutput:
                     f"{name} must be (B, T, Q, ...) with (B, T, Q) = {(batch, num_frames, num_queries)}, "
                     f"got {tuple(value.shape)}."
                 )
-        if any(earlier.mask_logits.features is not self.mask_logits.features for earlier in self.auxiliary):
-            raise ValueError(
-                "all predictions must share one tensor of mask features, but an auxiliary one has another."
-            )
 
     @property
     def num_classes(self) -> int:
@@ -218,7 +232,7 @@ class ClipOutput:
                 f"expected a batch of clips of one frame each, a multiple of {num_frames = } of them, got "
                 f"{len(self.class_logits)} clips of {self.mask_logits.features.shape[1]} frames."
             )
-        features = self.mask_logits.features.squeeze(1).unflatten(0, (-1, num_frames))
+        features = _OnceEach(lambda value: value.squeeze(1).unflatten(0, (-1, num_frames)))
 
         def join(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
             embeddings = output.mask_logits.embeddings
@@ -231,7 +245,7 @@ class ClipOutput:
             return replace(
                 output,
                 class_logits=logits.mean(dim=1),
-                mask_logits=MaskLogits(embeddings, features),
+                mask_logits=MaskLogits(embeddings, features(output.mask_logits.features)),
                 query_embeddings=query_embeddings.mean(dim=1),
                 queries=queries.mean(dim=1),
                 auxiliary=auxiliary,
@@ -264,21 +278,34 @@ class ClipOutput:
         )
 
     def _cut(self, function: Callable[[Tensor], Tensor]) -> ClipOutput:
-        """``function`` of every tensor; of the mask features once, so that predictions go on sharing them."""
-        features = function(self.mask_logits.features)
+        """``function`` of every tensor; of mask features once, so that predictions that share them go on doing so."""
+        features = _OnceEach(function)
 
         def cut(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
             names = ("class_logits", "query_embeddings", "queries", *_OPTIONAL_FIELDS)
             parts: dict[str, Any] = {
                 name: function(value) for name in names if (value := getattr(output, name)) is not None
             }
-            mask_logits = MaskLogits(function(output.mask_logits.embeddings), features)
+            mask_logits = MaskLogits(function(output.mask_logits.embeddings), features(output.mask_logits.features))
             return replace(output, mask_logits=mask_logits, auxiliary=auxiliary, **parts)
 
         return cut(self, tuple(cut(earlier, ()) for earlier in self.auxiliary))
 
 
 _OPTIONAL_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "online_class_logits")
+
+
+class _OnceEach:
+    """A function of tensors that gives the same result for the same tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function = function
+        self._results: dict[int, Tensor] = {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        if id(tensor) not in self._results:
+            self._results[id(tensor)] = self._function(tensor)
+        return self._results[id(tensor)]
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

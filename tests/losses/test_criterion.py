@@ -142,6 +142,20 @@ def test_mask_embeddings_per_frame_have_the_loss_of_those_per_clip_that_they_equ
     torch.testing.assert_close(per_frame, per_clip, rtol=1e-4, atol=1e-4)
 
 
+def test_predictions_may_have_mask_features_of_their_own(training_output):
+    _, output, targets = training_output
+    targets = [dataclasses.replace(target, point_seed=index) for index, target in enumerate(targets)]
+
+    def apart(prediction: ClipOutput) -> ClipOutput:
+        logits = prediction.mask_logits
+        return dataclasses.replace(prediction, mask_logits=MaskLogits(2 * logits.embeddings, logits.features / 2))
+
+    others = dataclasses.replace(apart(output), auxiliary=tuple(apart(earlier) for earlier in output.auxiliary))
+    criterion = make_criterion()
+    for name, value in criterion(output, targets).items():
+        torch.testing.assert_close(criterion(others, targets)[name], value)
+
+
 def test_an_instance_absent_from_the_last_frame_keeps_its_label(training_output):
     _, output, targets = training_output
     masks = targets[0].masks.clone()

@@ -28,7 +28,8 @@ class FeatureStore:
         self._device = device
         self._dtype = dtype
         self._sizes: tuple[tuple[int, int], tuple[int, int]] | None = None  # of the frames, without and with padding
-        self._buffers: list[Tensor] = []  # mask features, then the levels
+        self._buffers: list[Tensor] = []  # in the order of ClipFeatures.tensors
+        self._like: ClipFeatures | None = None  # the last chunk's, for what they are
         self._length = 0
 
     def append(self, features: ClipFeatures) -> None:
@@ -43,9 +44,10 @@ class FeatureStore:
             raise ValueError(f"all frames of a clip must have one size and padding, got {sizes} after {self._sizes}.")
         self._sizes = sizes
         stop = self._length + features.num_frames
-        parts = (features.mask_features, *features.levels)
+        parts = features.tensors()
+        self._like = features
         if not self._buffers and stop == self._expected and self._device is None and self._dtype is None:
-            self._buffers = list(parts)  # all in one chunk: nothing to copy
+            self._buffers = parts  # all in one chunk: nothing to copy
         else:
             self._reserve(stop, parts)
             for buffer, part in zip(self._buffers, parts, strict=True):
@@ -58,12 +60,11 @@ class FeatureStore:
         Raises:
             ValueError: If there are none.
         """
-        if self._sizes is None:
+        if self._like is None:
             raise ValueError("a clip must have at least one frame, got none.")
-        mask_features, *levels = (buffer[:, : self._length] for buffer in self._buffers)
-        return ClipFeatures(mask_features, tuple(levels), *self._sizes)
+        return self._like.with_tensors(buffer[:, : self._length] for buffer in self._buffers)
 
-    def _reserve(self, num_frames: int, parts: tuple[Tensor, ...]) -> None:
+    def _reserve(self, num_frames: int, parts: list[Tensor]) -> None:
         """Make room for ``num_frames``, and for more at once where the number was not known."""
         capacity = self._buffers[0].shape[1] if self._buffers else 0
         if num_frames <= capacity:
@@ -81,7 +82,7 @@ class FeatureStore:
         self._buffers = grown
 
 
-def _check_fits(num_frames: int, parts: tuple[Tensor, ...], device: str | None, dtype: torch.dtype | None) -> None:
+def _check_fits(num_frames: int, parts: list[Tensor], device: str | None, dtype: torch.dtype | None) -> None:
     """Refuse a clip that cannot fit, rather than have the system kill the process half-way through."""
     where = torch.device(device) if device else parts[0].device
     per_frame = sum((dtype or part.dtype).itemsize * part[0, 0].numel() for part in parts)

@@ -187,7 +187,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_half(features: ClipFeatures) -> bool:
-    return features.mask_features.dtype in (torch.float16, torch.bfloat16)
+    return features.tensors()[0].dtype in (torch.float16, torch.bfloat16)
 
 
 def _return_freed_memory() -> None:

@@ -164,9 +164,14 @@ class SetCriterion(nn.Module):
         points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
         maps = padded_maps(target, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
-        features = at_least_float32(predictions[-1].mask_logits.clip(clip).features)
-        samples = point_sample(features[0], points.to(features.dtype).expand(features.shape[1], -1, -1))
+        sampled: dict[int, Tensor] = {}
         for prediction in predictions:
+            features = prediction.mask_logits.features
+            if id(features) not in sampled:
+                maps_of_features = at_least_float32(features[clip])
+                shared_points = points.to(maps_of_features.dtype).expand(len(maps_of_features), -1, -1)
+                sampled[id(features)] = point_sample(maps_of_features, shared_points)
+            samples = sampled[id(features)]  # (T, C, P)
             embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
             class_logits = prediction.class_logits[clip].to(samples.dtype)
             point_logits = multiply(embeddings[None], samples[None])[0].flatten(1)  # (Q, T * P)
@@ -190,7 +195,7 @@ class SetCriterion(nn.Module):
         for clip, target in enumerate(targets):
             layer_matches = [matches[layer][clip] for layer in range(len(predictions))]
             maps = padded_maps(target, predictions[-1])
-            # all predictions share the mask features: one product, and one pass back through it, for all of them
+            # predictions that share mask features: one product, and one pass back through it, for all of them
             logits = matched_mask_logits(predictions, clip, layer_matches)
             generator = _generator(target, maps.device, stream=1)
             for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
@@ -250,13 +255,16 @@ def _generator(target: ClipTarget, device: torch.device, stream: int) -> torch.G
 
 def matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: Sequence[Match]) -> tuple[Tensor, ...]:
     """Dense mask logits of each prediction's matched queries, ``(N, T, h, w)`` each."""
-    chosen = [
-        prediction.mask_logits.embeddings[clip][..., queries, :]
-        for prediction, (queries, _) in zip(predictions, matches, strict=True)
-    ]
-    features = at_least_float32(predictions[-1].mask_logits.features[clip])
-    logits = multiply(torch.cat(chosen, dim=-2).to(features.dtype)[None], features[None])[0]
-    return logits.split([embeddings.shape[-2] for embeddings in chosen])
+    sharing: dict[int, list[int]] = {}
+    for index, prediction in enumerate(predictions):
+        sharing.setdefault(id(prediction.mask_logits.features), []).append(index)
+    logits: dict[int, Tensor] = {}
+    for indices in sharing.values():
+        chosen = [predictions[index].mask_logits.embeddings[clip][..., matches[index][0], :] for index in indices]
+        features = at_least_float32(predictions[indices[0]].mask_logits.features[clip])
+        product = multiply(torch.cat(chosen, dim=-2).to(features.dtype)[None], features[None])[0]
+        logits.update(zip(indices, product.split([part.shape[-2] for part in chosen]), strict=True))
+    return tuple(logits[index] for index in range(len(predictions)))
 
 
 def padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:

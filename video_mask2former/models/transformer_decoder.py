@@ -77,7 +77,7 @@ class MaskedAttentionDecoder(nn.Module):
         Raises:
             ValueError: If ``initial_queries`` has another shape.
         """
-        batch = features.mask_features.shape[0]
+        batch = features.pixels.shape[0]
         memory = self._memory(features)
         level_masks = _level_mask_features(features)
         query_embed = self.query_embed.weight
@@ -118,7 +118,7 @@ class MaskedAttentionDecoder(nn.Module):
         mask_embeddings = self.mask_embed(embeddings)
         return ClipOutput(
             class_logits=self.class_embed(embeddings),
-            mask_logits=MaskLogits(mask_embeddings.to(features.mask_features.dtype), features.mask_features),
+            mask_logits=MaskLogits(mask_embeddings.to(features.pixels.dtype), features.pixels),
             query_embeddings=embeddings,
             queries=queries,
             frame_size=features.frame_size,
@@ -238,8 +238,8 @@ def _level_mask_features(features: ClipFeatures) -> list[Tensor]:
 
     Resizing the features and then multiplying equals resizing the product: see :class:`MaskLogits`.
     """
-    batch, num_frames = features.mask_features.shape[:2]
-    folded = features.mask_features.flatten(0, 1)
+    batch, num_frames = features.pixels.shape[:2]
+    folded = features.pixels.flatten(0, 1)
     resized = []
     for level in features.levels:
         small = F.interpolate(folded, size=level.shape[-2:], mode="bilinear", align_corners=False)

@@ -118,7 +118,7 @@ class DetrDecoder(nn.Module):
         mask_embeddings = self.mask_embed(embeddings)
         return ClipOutput(
             class_logits=self.class_embed(embeddings),
-            mask_logits=MaskLogits(mask_embeddings.to(features.mask_features.dtype), features.mask_features),
+            mask_logits=MaskLogits(mask_embeddings.to(features.pixels.dtype), features.pixels),
             query_embeddings=embeddings,
             queries=queries,
             frame_size=features.frame_size,
