@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -23,6 +24,9 @@ from video_mask2former.structures import ClipTarget
 # A busy machine is no failure: examples have no time limit.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+# What tests of several rooms share is imported by name.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 GOLDEN_FOLDER = Path(__file__).parent / "data" / "golden"
 

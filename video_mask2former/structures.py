@@ -167,6 +167,9 @@ class ClipOutput:
         frame_queries: As ``queries``, frame by frame, ``(B, T, Q, C)``.
         online_class_logits: What a tracker made of a query before a refiner looked at the whole video,
             ``(B, Q, K + 1)``; see :meth:`class_probabilities`.
+        contrast_embeddings: What contrastive losses compare between frames, ``(B, T, Q, C)``; for training.
+        guide: What an earlier stage predicts of the same queries, by which a criterion may match them while they are
+            still poor; for training.
     """
 
     class_logits: Tensor
@@ -180,6 +183,8 @@ class ClipOutput:
     frame_embeddings: Tensor | None = None
     frame_queries: Tensor | None = None
     online_class_logits: Tensor | None = None
+    contrast_embeddings: Tensor | None = None
+    guide: ClipOutput | None = None
 
     def __post_init__(self) -> None:
         batch, num_queries, num_frames, _, _ = self.mask_logits.shape
@@ -188,7 +193,7 @@ class ClipOutput:
                 f"class_logits must be (B, Q, K + 1) with (B, Q) = {(batch, num_queries)} "
                 f"as in mask_logits, got {tuple(self.class_logits.shape)}."
             )
-        for name in ("frame_class_logits", "frame_embeddings", "frame_queries"):
+        for name in _FRAME_FIELDS:
             value = getattr(self, name)
             if value is not None and (value.ndim != 4 or value.shape[:3] != (batch, num_frames, num_queries)):
                 raise ValueError(
@@ -252,6 +257,9 @@ class ClipOutput:
                 frame_class_logits=logits,
                 frame_embeddings=query_embeddings,
                 frame_queries=queries,
+                contrast_embeddings=_map_optional(
+                    output.contrast_embeddings, lambda value: value.squeeze(1).unflatten(0, (-1, num_frames))
+                ),
             )
 
         return join(self, tuple(join(earlier, ()) for earlier in self.auxiliary))
@@ -265,15 +273,14 @@ class ClipOutput:
         if self.frame_class_logits is None:
             raise ValueError("only an output with frame_class_logits can be cut into frames.")
         fields: dict[str, Any] = {
-            name: value[:, start:stop]
-            for name in ("frame_class_logits", "frame_embeddings", "frame_queries")
-            if (value := getattr(self, name)) is not None
+            name: value[:, start:stop] for name in _FRAME_FIELDS if (value := getattr(self, name)) is not None
         }
         return replace(
             self,
             class_logits=fields["frame_class_logits"].mean(dim=1),
             mask_logits=self.mask_logits.frames(start, stop),
             auxiliary=(),
+            guide=None,
             **fields,
         )
 
@@ -287,12 +294,18 @@ class ClipOutput:
                 name: function(value) for name in names if (value := getattr(output, name)) is not None
             }
             mask_logits = MaskLogits(function(output.mask_logits.embeddings), features(output.mask_logits.features))
-            return replace(output, mask_logits=mask_logits, auxiliary=auxiliary, **parts)
+            guide = None if output.guide is None else output.guide._cut(function)
+            return replace(output, mask_logits=mask_logits, auxiliary=auxiliary, guide=guide, **parts)
 
         return cut(self, tuple(cut(earlier, ()) for earlier in self.auxiliary))
 
 
-_OPTIONAL_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "online_class_logits")
+_FRAME_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "contrast_embeddings")
+_OPTIONAL_FIELDS = (*_FRAME_FIELDS, "online_class_logits")
+
+
+def _map_optional(value: Tensor | None, function: Callable[[Tensor], Tensor]) -> Tensor | None:
+    return None if value is None else function(value)
 
 
 class _OnceEach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from video_mask2former.convert.dvis import REFERRING_TRACKER, REID_HEAD, TEMPORAL_REFINER
 from video_mask2former.convert.key_map import Entry, Ignored, KeyMap, Rename, prefixed
 from video_mask2former.convert.swin import SWIN_ENTRIES
 
@@ -91,6 +92,9 @@ MASK2FORMER = KeyMap(
         *prefixed(SWIN_ENTRIES, "backbone.", "backbone."),
         *prefixed(_PIXEL_DECODER, "sem_seg_head.pixel_decoder.", "pixel_decoder."),
         *prefixed(_PREDICTOR, "sem_seg_head.predictor.", "decoder."),
+        *prefixed(REID_HEAD, "sem_seg_head.predictor.", "decoder."),
+        *prefixed(REFERRING_TRACKER, "tracker.", "tracker."),
+        *prefixed(TEMPORAL_REFINER, "refiner.", "refiner."),
         Ignored("criterion.empty_weight", _RECOMPUTED),
         Ignored("pixel_mean", _RECOMPUTED),
         Ignored("pixel_std", _RECOMPUTED),

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
+from video_mask2former.refinement.temporal_refiner import TemporalRefiner
 
-__all__ = ["QueryHistory", "Refinement", "Refiner"]
+__all__ = ["QueryHistory", "Refinement", "Refiner", "TemporalRefiner"]

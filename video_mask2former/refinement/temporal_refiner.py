@@ -1,0 +1,103 @@
+"""The temporal refiner of DVIS (arXiv:2306.03413) and DVIS++ (arXiv:2312.13305): every track over the whole video."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from video_mask2former.models.attention_layers import CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from video_mask2former.models.layers import MLP
+from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
+
+
+class RefinerLayer(nn.Module):
+    """Attention of a track over time, convolutions over time, attention between the tracks of a frame, attention to
+    the segmenter's queries of that frame, feed-forward network; post-norm.
+
+    Args:
+        hidden_dim: C.
+        num_heads: Attention heads.
+        feedforward_dim: Hidden features of the feed-forward network.
+    """
+
+    def __init__(self, hidden_dim: int, num_heads: int, feedforward_dim: int) -> None:
+        super().__init__()
+        self.time_attention = SelfAttentionLayer(hidden_dim, num_heads)
+        self.conv1 = nn.Conv1d(hidden_dim, hidden_dim, 5, padding=2, padding_mode="replicate")
+        self.conv2 = nn.Conv1d(hidden_dim, hidden_dim, 3, padding=1, padding_mode="replicate")
+        self.conv_norm = nn.LayerNorm(hidden_dim)
+        self.object_attention = SelfAttentionLayer(hidden_dim, num_heads)
+        self.cross_attention = CrossAttentionLayer(hidden_dim, num_heads)
+        self.feed_forward = FeedForwardLayer(hidden_dim, feedforward_dim)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Update the tracks.
+
+        Args:
+            x: ``(B, T, Q, C)``.
+            memory: The segmenter's queries of each frame, ``(B, T, Q', C)``.
+
+        Returns:
+            ``(B, T, Q, C)``.
+        """
+        batch, num_frames, num_queries, _ = x.shape
+        tracks = x.transpose(1, 2).flatten(0, 1)  # (B * Q, T, C)
+        tracks = self.time_attention(tracks)
+        smoothed = self.conv2(F.relu(self.conv1(tracks.transpose(1, 2)))).transpose(1, 2)
+        tracks = self.conv_norm(tracks + smoothed)
+        frames = tracks.unflatten(0, (batch, num_queries)).transpose(1, 2).flatten(0, 1)  # (B * T, Q, C)
+        frames = self.object_attention(frames)
+        frames = self.cross_attention(frames, memory.flatten(0, 1))
+        return self.feed_forward(frames).unflatten(0, (batch, num_frames))
+
+
+class TemporalRefiner(Refiner):
+    """Improves the tracks of a referring tracker once the whole video has been seen.
+
+    A track has one class for the whole video, that of its queries weighted by how much each frame tells, and a mask
+    embedding per frame.
+
+    Args:
+        num_classes: K, without "no object".
+        embedding_dim: C of the tracker's queries.
+        mask_dim: Channels of the mask features.
+        num_layers: L.
+        num_heads: Attention heads.
+        feedforward_dim: Hidden features of the feed-forward networks.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        embedding_dim: int = 512,
+        mask_dim: int = 256,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.layers = nn.ModuleList(RefinerLayer(embedding_dim, num_heads, feedforward_dim) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(embedding_dim)
+        self.class_embed = nn.Linear(embedding_dim, num_classes + 1)
+        self.mask_embed = MLP(embedding_dim, embedding_dim, mask_dim, num_layers=3)
+        self.activation = nn.Linear(embedding_dim, 1)
+
+    def refine(self, history: QueryHistory) -> Refinement:
+        """Look at whole videos; auxiliary predictions of all layers but the last in training."""
+        x = history.embeddings
+        outputs = []
+        for layer in self.layers:
+            x = layer(x, history.memory)
+            outputs.append(x)
+        predictions = [self._predict(queries) for queries in (outputs if self.training else outputs[-1:])]
+        last = predictions[-1]
+        return Refinement(last.class_logits, last.mask_embeddings, last.embeddings, tuple(predictions[:-1]))
+
+    def _predict(self, queries: Tensor) -> Refinement:
+        normed = self.norm(queries)  # (B, T, Q, C)
+        weights = self.activation(normed).softmax(dim=1)
+        class_logits = self.class_embed(torch.sum(weights * normed, dim=1))
+        return Refinement(class_logits, self.mask_embed(normed), normed)
