@@ -103,8 +103,7 @@ def load_with_config(
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
-    sides = (settings.inference.short_side, settings.inference.max_side)
-    model = build_model(settings.model, sides).to(dtype or _parameter_dtype(checkpoint))
+    model = build_model(settings.model, settings.inference.input_sides).to(dtype or _parameter_dtype(checkpoint))
     if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:

@@ -31,27 +31,28 @@ PAGES_OF_FILES = {
 }
 
 
-def option_table(section: type[Section]) -> str:
+def option_table(section: Section) -> str:
     """The options of one section of the configuration, without those of the sections inside it."""
-    hints = get_type_hints(section)
+    hints = get_type_hints(type(section))
     rows = []
     for field in dataclasses.fields(section):
-        if isinstance(hints[field.name], type) and issubclass(hints[field.name], Section):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
             continue
-        value = field.default
         default = code(yaml_text(list(value) if isinstance(value, tuple) else value))
         kind = kind_of(hints[field.name]) + range_of(field.metadata)
         rows.append((code(field.name), kind, default, field.metadata["doc"]))
     return markdown_table(("option", "kind", "default", "meaning"), rows)
 
 
-def sections(section: type[Section] = Config, prefix: str = "") -> dict[str, type[Section]]:
-    """Dotted name to class, of all sections inside a section."""
-    found: dict[str, type[Section]] = {}
-    for name, hint in get_type_hints(section).items():
-        if isinstance(hint, type) and issubclass(hint, Section):
-            found[prefix + name] = hint
-            found |= sections(hint, f"{prefix}{name}.")
+def sections(section: Section, prefix: str = "") -> dict[str, Section]:
+    """Dotted name to value, of all sections inside a section."""
+    found: dict[str, Section] = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            found[prefix + field.name] = value
+            found |= sections(value, f"{prefix}{field.name}.")
     return found
 
 
@@ -149,10 +150,11 @@ def command_help(command: str) -> str:
 def configuration_reference() -> str:
     """All sections with their tables."""
     parts = []
-    for name, section in sections().items():
-        public = f"{PUBLIC_CONFIG}.{section.__name__}"
-        declaration = f"```{{py:class}} {public}\n:canonical: {section.__module__}.{section.__name__}\n```"
-        doc = unindented(section.__doc__ or "")
+    for name, section in sections(Config()).items():
+        kind = type(section)
+        public = f"{PUBLIC_CONFIG}.{kind.__name__}"
+        declaration = f"```{{py:class}} {public}\n:canonical: {kind.__module__}.{kind.__name__}\n```"
+        doc = unindented(kind.__doc__ or "")
         parts.append(f"## {name}\n\n{doc}\n\n{declaration}\n\n{option_table(section)}")
     return "\n\n".join(parts)
 
@@ -160,7 +162,7 @@ def configuration_reference() -> str:
 def kind_of(hint: Any) -> str:
     """A type as people write its values in YAML."""
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(kind_of(member) for member in get_args(hint))
+        return " or ".join(kind_of(member) for member in get_args(hint) if get_origin(member) is not Callable)
     if get_origin(hint) is Literal:
         return " or ".join(code(yaml_text(choice)) for choice in get_args(hint))
     if get_origin(hint) is tuple:

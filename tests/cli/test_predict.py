@@ -217,7 +217,7 @@ def test_published_takes_the_configuration_as_it_is(tmp_path, model_arguments, w
         (["in.mp4", "--window", "3", "--overlap", "3"], "overlap"),
         (["in.mp4", "--device", "abacus"], "--device must be cpu, cuda"),
         (["in.mp4", "--top-k", "0"], "top_k must be at least 1, got 0"),
-        (["in.mp4", "--classes", ","], "classes must be a sequence of one name"),
+        (["in.mp4", "--classes", ","], "classes must name at least one class"),
         (["in.mp4", "--every", "0"], "every must be 1 or more"),
         (["in.mp4", "--start", "5", "--end", "5"], "start and end must satisfy"),
         (["in.mp4", "--frame-rate", "fast"], "--frame-rate must be"),

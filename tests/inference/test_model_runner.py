@@ -126,7 +126,7 @@ def test_a_compiled_model_gives_the_same(tiny_model, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", compile_eagerly)
     model = tiny_model()
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), dtype=np.uint8)
-    _runner(model, short_side=32, compile_model=True).encode(frames, 2)
+    _runner(model, short_side=32, compile=True).encode(frames, 2)
     assert compiled == [model.encode]
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import video_mask2former as vm2f
-from video_mask2former.config import Config, InferenceConfig, apply_overrides, to_yaml
+from video_mask2former.config import Config, InferenceSettings, apply_overrides, to_yaml
 from video_mask2former.convert import write_checkpoint
+from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model
 from video_mask2former.tracking import QueryTracker
@@ -69,8 +70,8 @@ def test_a_backbone_of_ones_own_is_built_saved_and_loaded(small_config, tmp_path
 
 
 def test_a_tracker_of_ones_own_reaches_the_settings():
-    settings = build_settings(InferenceConfig(tracker="vm2f_test_plugin:MyTracker"))
-    tracker = settings.make_tracker()
+    settings = build_settings(InferenceSettings(tracker="vm2f_test_plugin:MyTracker"))
+    tracker = make_tracker(settings)
     assert isinstance(tracker, QueryTracker) and type(tracker).__name__ == "MyTracker"
     assert settings.tracker_name == "vm2f_test_plugin:MyTracker"
 
@@ -94,7 +95,7 @@ def test_what_is_no_backbone_is_refused_before_it_is_called(small_config, name, 
 
 def test_what_is_no_tracker_is_refused():
     with pytest.raises(ValueError, match=r"must be a video_mask2former.tracking.base.Tracker"):
-        build_settings(InferenceConfig(tracker="vm2f_test_plugin:Patches"))
+        build_settings(InferenceSettings(tracker="vm2f_test_plugin:Patches"))
 
 
 @pytest.mark.parametrize("name", ["resnett", "my_module", "my_module:", ":Net", "my-module:Net", "a:b:c"])

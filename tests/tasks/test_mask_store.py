@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import encode_masks
 from video_mask2former.tasks.mask_store import MaskStore
 from video_mask2former.tasks.recorder import TrackRecorder
-from video_mask2former.tasks.selection import SelectionRules
 from video_mask2former.tracking import TrackUpdate
 
 
@@ -37,7 +37,7 @@ def test_masks_come_back_from_memory_and_from_the_file(memory_bytes) -> None:
 
 
 def test_masks_outlive_the_recorder() -> None:
-    recorder = TrackRecorder((4, 5), SelectionRules(), memory_bytes=1)
+    recorder = TrackRecorder((4, 5), InferenceSettings(), memory_bytes=1)
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0]])
     recorder.add_update(TrackUpdate((3, 4, 5), (0, 1, 2), logits, logits))
     (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
@@ -76,7 +76,7 @@ def test_what_is_stored_behaves_as_a_dict() -> None:
 
 
 def test_tracks_beyond_the_top_k_are_told(caplog) -> None:
-    recorder = TrackRecorder((4, 5), SelectionRules(top_k=2))
+    recorder = TrackRecorder((4, 5), InferenceSettings(top_k=2))
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0], [4.0, 0.0], [3.0, 0.0]])
     recorder.add_update(TrackUpdate((1, 2, 3, 4), (0, 1, 2, 3), logits, logits))
     (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
@@ -87,7 +87,7 @@ def test_tracks_beyond_the_top_k_are_told(caplog) -> None:
 
 
 def test_a_track_that_turned_out_to_be_none_is_not_in_the_result() -> None:
-    recorder = TrackRecorder((4, 5), SelectionRules())
+    recorder = TrackRecorder((4, 5), InferenceSettings())
     (rle,) = encode_masks(np.ones((1, 4, 5), dtype=bool))
     logits = torch.tensor([[5.0, 0.0], [5.0, 0.0]])
     recorder.add_update(TrackUpdate((1, 2), (0, 1), logits, logits))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.inference import SelectionRules, clip_instances, image_instances, image_panoptic, image_semantic
+from video_mask2former.inference import (
+    InferenceSettings,
+    clip_instances,
+    image_instances,
+    image_panoptic,
+    image_semantic,
+)
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.rle import decode_rle
 from video_mask2former.structures import ClipOutput
@@ -43,7 +49,9 @@ def image(golden):
 @pytest.mark.parametrize("chunk", [None, 1, 2])
 def test_clip_instances_equal_the_published_ones(video, dtype, chunk) -> None:
     size = tuple(video["output_size"].tolist())
-    tracks = clip_instances(_output(video, dtype), range(3), size, SelectionRules.published(), frames_per_chunk=chunk)
+    tracks = clip_instances(
+        _output(video, dtype), range(3), size, InferenceSettings.published(), frames_per_chunk=chunk
+    )
     np.testing.assert_allclose([track.score for track in tracks], video["scores"], atol=1e-6)
     assert [track.label for track in tracks] == video["labels"].tolist()
     assert [track.track_id for track in tracks] == list(range(1, 11))
@@ -56,7 +64,7 @@ def test_clip_instances_equal_the_published_ones(video, dtype, chunk) -> None:
 
 def test_image_instances_equal_the_published_ones(image) -> None:
     size = tuple(image["output_size"].tolist())
-    found = image_instances(_output(image), size, SelectionRules.published(top_k=int(image["topk"])))
+    found = image_instances(_output(image), size, InferenceSettings.published(top_k=int(image["topk"])))
     # the published order is unspecified
     order = np.argsort(-image["instance_scores"])
     np.testing.assert_allclose(found.scores, image["instance_scores"][order], atol=1e-9)
@@ -176,7 +184,7 @@ def test_half_precision_masks(video) -> None:
         output.padded_size,
     )
     size = tuple(video["output_size"].tolist())
-    tracks = clip_instances(half, range(3), size, SelectionRules.published())
+    tracks = clip_instances(half, range(3), size, InferenceSettings.published())
     assert len(tracks) == 10
     assert tracks[0].score == pytest.approx(video["scores"][0], abs=0.01)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_mask2former.tasks.selection import SelectionRules, class_indices, select_instances
+from video_mask2former.config import InferenceSettings
+from video_mask2former.tasks.selection import class_indices, select_instances
 
 
 def _logits(*probabilities: tuple[float, ...]) -> torch.Tensor:
@@ -16,43 +17,43 @@ LOGITS = _logits((0.5, 0.4, 0.1), (0.2, 0.1, 0.7), (0.05, 0.9, 0.05))
 
 
 def test_the_published_rules_keep_duplicates() -> None:
-    chosen = select_instances(LOGITS, SelectionRules.published(top_k=4))
+    chosen = select_instances(LOGITS, InferenceSettings.published(top_k=4))
     assert chosen.indices.tolist() == [2, 0, 0, 1]
     assert chosen.labels.tolist() == [1, 0, 1, 0]
     assert chosen.scores.tolist() == pytest.approx([0.9, 0.5, 0.4, 0.2])
 
 
 def test_people_get_one_label_per_query() -> None:
-    chosen = select_instances(LOGITS, SelectionRules(score_threshold=0.15))
+    chosen = select_instances(LOGITS, InferenceSettings(score_threshold=0.15))
     assert chosen.indices.tolist() == [2, 0, 1]
     assert chosen.labels.tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("one_label_per_query", [True, False])
 def test_threshold_and_top_k(one_label_per_query) -> None:
-    rules = SelectionRules(score_threshold=0.45, one_label_per_query=one_label_per_query)
+    rules = InferenceSettings(score_threshold=0.45, one_label_per_query=one_label_per_query)
     assert len(select_instances(LOGITS, rules)) == 2
-    rules = SelectionRules(top_k=1, score_threshold=0.45, one_label_per_query=one_label_per_query)
+    rules = InferenceSettings(top_k=1, score_threshold=0.45, one_label_per_query=one_label_per_query)
     assert select_instances(LOGITS, rules).indices.tolist() == [2]
 
 
 def test_a_class_filter_does_not_relabel_objects() -> None:
-    chosen = select_instances(LOGITS, SelectionRules(score_threshold=0.0, classes=(1,)))
+    chosen = select_instances(LOGITS, InferenceSettings(score_threshold=0.0, classes=(1,)))
     assert chosen.indices.tolist() == [2]  # query 0 is likelier to be class 0
-    published = SelectionRules(score_threshold=0.3, one_label_per_query=False, classes=(1,))
+    published = InferenceSettings(score_threshold=0.3, one_label_per_query=False, classes=(1,))
     assert select_instances(LOGITS, published).indices.tolist() == [2, 0]
 
 
 def test_more_than_there_is_and_nothing_at_all() -> None:
-    assert len(select_instances(LOGITS, SelectionRules(top_k=50, score_threshold=0.0))) == 3
-    assert len(select_instances(LOGITS[:0], SelectionRules())) == 0
-    assert len(select_instances(LOGITS, SelectionRules(score_threshold=1.0))) == 0
+    assert len(select_instances(LOGITS, InferenceSettings(top_k=50, score_threshold=0.0))) == 3
+    assert len(select_instances(LOGITS[:0], InferenceSettings())) == 0
+    assert len(select_instances(LOGITS, InferenceSettings(score_threshold=1.0))) == 0
 
 
 def test_queries_that_are_not_finite_are_never_reported() -> None:
     logits = LOGITS.clone()
     logits[2] = float("nan")
-    assert select_instances(logits, SelectionRules(score_threshold=0.0)).indices.tolist() == [0, 1]
+    assert select_instances(logits, InferenceSettings(score_threshold=0.0)).indices.tolist() == [0, 1]
 
 
 def test_classes_by_name_and_index() -> None:
@@ -69,6 +70,6 @@ def test_classes_by_name_and_index() -> None:
 @pytest.mark.parametrize("wrong", [{"top_k": 0}, {"score_threshold": 1.5}, {"score_threshold": float("nan")}])
 def test_rules_reject_nonsense(wrong) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        SelectionRules(**wrong)
+        InferenceSettings(**wrong)
     with pytest.raises(ValueError, match=r"\(Q, K \+ 1\)"):
-        select_instances(torch.zeros(3), SelectionRules())
+        select_instances(torch.zeros(3), InferenceSettings())

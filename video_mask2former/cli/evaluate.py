@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_mask2former.cli.loose_words import allow_words_anywhere
+from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
+from video_mask2former.config import InferenceSettings
 
 if TYPE_CHECKING:
     from video_mask2former.config import DataConfig
@@ -64,6 +66,16 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     predictions.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="options of the configuration, such as inference.mode=online"
     )
+    add_option_flags(
+        parser.add_argument_group(
+            "inference",
+            "How the model is run. Each flag is an option of the inference section of the configuration, whose "
+            "defaults are the protocol of the published numbers (mode clip, top_k 10, score_threshold 0).",
+        ),
+        "inference",
+        InferenceSettings,
+        but=("classes",),  # --classes names those of label maps
+    )
     measures = parser.add_argument_group("measures")
     measures.add_argument("--class-agnostic", action="store_true", help="compare masks whatever their class")
     measures.add_argument(
@@ -93,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.results is None) == (args.config is None):
         raise ValueError("give either --results, or a model with --config and --weights.")
     if args.results is not None:
-        if args.overrides or args.weights:
+        if args.overrides or args.weights or flags_as_overrides(args, "inference", InferenceSettings):
             raise ValueError("--weights and options of the configuration are for predicting; --results needs none.")
         _measure(args, _find_ground_truth(args, task_of_results(args.results)), Path(args.results))
         return 0
@@ -118,7 +130,8 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
         if not distributed.is_main_process():
             logging.getLogger().setLevel(logging.WARNING)
         device = distributed.own_device(device_type)
-        model, config = load_with_config(args.config, args.weights, args.overrides, device=device)
+        overrides = [*args.overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
+        model, config = load_with_config(args.config, args.weights, overrides, device=device)
         truth = _find_ground_truth(args, config.inference.task, config.data)
         results = predict_dataset(
             model,

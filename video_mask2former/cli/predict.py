@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_mask2former.cli.loose_words import allow_words_anywhere
+from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
+from video_mask2former.config.inference import IMAGE_OPTIONS, PUBLISHED, InferenceSettings
 
 if TYPE_CHECKING:
-    from video_mask2former.config import InferenceConfig
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.models import VideoMask2Former
 
@@ -23,8 +23,8 @@ Find and track the objects of videos. Each input gets a folder DIR/<stem> with o
 and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was stopped; one
 that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
 
-The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes the inference
-section of the configuration as it is, which is the protocol of the published numbers.
+The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes these options
+from the configuration, whose defaults are the protocol of the published numbers; all others always come from there.
 
 examples:
   video-mask2former predict street.mp4 --output out
@@ -32,20 +32,6 @@ examples:
   video-mask2former predict a.mp4 b.mkv frames/ --output out --classes person,dog --top-k 5 --masks
   torchrun --nproc-per-node 4 -m video_mask2former predict videos/ --output out
 """
-
-# What people want, where it differs from the published protocol; said before the user's own options
-_FOR_PEOPLE = (
-    "inference.mode=online",
-    "inference.score_threshold=0.5",
-    "inference.top_k=100",
-    "inference.one_label_per_query=true",
-    "inference.keep_empty=false",
-)
-# Options of the command line that are options of the inference section
-_SETTINGS = (
-    *("mode", "window", "overlap", "tracker", "score_threshold", "top_k"),
-    *("dtype", "chunk_size", "short_side", "video_backend"),
-)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former.cli.predict_jobs import PredictTask, run_task
     from video_mask2former.cli.stop_signals import stopped_by_signals
     from video_mask2former.inference import VideoPredictor
-    from video_mask2former.recipes.inference import build_settings
     from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
@@ -83,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
     output = _make_folder(args.output)
-    model, section = _load_model(args, overrides)
-    settings = build_settings(section)
+    model, settings = _load_model(args, overrides)
     task = PredictTask(
         output,
         _output_choice(args),
@@ -126,33 +110,22 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("model and how it is run")
+    group = parser.add_argument_group("model")
     group.add_argument("--config", metavar="C", help="configuration: a YAML file, or a name such as ytvis_2019/r50")
     group.add_argument(
         "--weights", metavar="W", help="checkpoint; without it and --config, the model that ships with the project"
     )
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="precision (default: float32)")
-    group.add_argument("--compile", action="store_true", help="compile the model; pays off on long videos")
     group.add_argument(
         "--published", action="store_true", help="take the inference section of the configuration as it is"
     )
-    group.add_argument("--mode", choices=("clip", "online"), help="the video as one clip, or window by window")
-    group.add_argument("--window", type=int, metavar="T", help="frames of a window (default: 1 online, all in a clip)")
-    group.add_argument("--overlap", type=int, metavar="K", help="frames that neighbouring windows share (default: 0)")
-    group.add_argument(
-        "--tracker",
-        metavar="NAME",
-        help="what gives objects their ids: query, overlap, propagate, minvis or module:Class (default: overlap where "
-        "windows overlap, else query)",
+    add_option_flags(
+        parser.add_argument_group("inference", "Each flag is an option of the inference section of the configuration."),
+        "inference",
+        InferenceSettings,
+        defaults=InferenceSettings(),
+        but=IMAGE_OPTIONS,
     )
-    group.add_argument("--score-threshold", type=float, metavar="S", help="least score of an object (default: 0.5)")
-    group.add_argument("--top-k", type=int, metavar="K", help="most objects of a video (default: 100)")
-    group.add_argument("--classes", metavar="A,B", help="names or indices of the classes to report (default: all)")
-    group.add_argument("--chunk-size", type=int, metavar="N", help="frames that the backbone sees at once")
-    group.add_argument("--short-side", type=int, metavar="N", help="short side of the frames as the model sees them")
-    group.add_argument("--video-backend", choices=("pyav", "decord"), help="decoder of video files (default: pyav)")
-    group.add_argument("--resolve-overlaps", action="store_true", help="give each pixel to one object at most")
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,24 +190,19 @@ def _make_folder(name: str) -> Path:
     return Path(name)
 
 
-def _flags(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the inference section that were given as flags."""
-    flags = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
-    if args.classes is not None:
-        flags["classes"] = tuple(name.strip() for name in args.classes.split(",") if name.strip())
-    return flags | {name: True for name in ("compile", "resolve_overlaps") if getattr(args, name)}
-
-
-def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceConfig]:
-    """The model, and its inference section: what people want, then the given options, the flags last."""
+def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceSettings]:
+    """The model, and how it is run: the configuration, what people want, then the given options, the flags last."""
     from video_mask2former.api import load_with_config
+    from video_mask2former.recipes.inference import build_settings
 
     device = _device(args.device)
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
+    wanted = [*overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
     if not args.published:
-        overrides = [*_FOR_PEOPLE, *overrides]
+        people = InferenceSettings()
+        wanted = [*(f"inference.{name}={getattr(people, name)}" for name in PUBLISHED), *wanted]
     try:
-        model, config = load_with_config(source or "demo", weights, overrides, device=device)
+        model, config = load_with_config(source or "demo", weights, wanted, device=device)
     except FileNotFoundError as error:
         if source is not None:
             raise
@@ -242,7 +210,7 @@ def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMa
             "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
             "with it if the checkpoint has no configuration inside."
         ) from error
-    return model, replace(config.inference, **_flags(args))
+    return model, build_settings(config.inference)
 
 
 def _device(name: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from video_mask2former.config.data import DataConfig
 from video_mask2former.config.experiment import Config
-from video_mask2former.config.inference import InferenceConfig
+from video_mask2former.config.inference import InferenceOptions, InferenceSettings
 from video_mask2former.config.loader import Overrides, apply_overrides, config_from_mapping, load_config, to_yaml
 from video_mask2former.config.loss import LossConfig
 from video_mask2former.config.model import BackboneConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
@@ -15,7 +15,8 @@ __all__ = [
     "BackboneConfig",
     "Config",
     "DataConfig",
-    "InferenceConfig",
+    "InferenceOptions",
+    "InferenceSettings",
     "LossConfig",
     "ModelConfig",
     "Overrides",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from video_mask2former.config.data import DataConfig
-from video_mask2former.config.inference import InferenceConfig
+from video_mask2former.config.inference import DEFAULT_SIDES, InferenceSettings
 from video_mask2former.config.loss import LossConfig
 from video_mask2former.config.model import ModelConfig
 from video_mask2former.config.schema import Section, option
@@ -21,4 +21,6 @@ class Config(Section):
     loss: LossConfig = option(LossConfig(), "Matcher and losses.")
     data: DataConfig = option(DataConfig(), "Datasets, frame sampling and transforms.")
     training: TrainingConfig = option(TrainingConfig(), "The training recipe.")
-    inference: InferenceConfig = option(InferenceConfig(), "How the model is run.")
+    inference: InferenceSettings = option(
+        InferenceSettings.published(short_side=DEFAULT_SIDES[0], max_side=DEFAULT_SIDES[1]), "How the model is run."
+    )

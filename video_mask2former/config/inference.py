@@ -1,45 +1,78 @@
-"""Options of inference."""
+"""How a model is run: every option of inference, for YAML, the command line and Python alike."""
 
+# ruff: noqa: RUF009 (option() makes a dataclass field)
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, TypedDict
 
-from video_mask2former.config.schema import Section, check_name, option
+from video_mask2former.config.schema import Section, check_name, check_types, option, to_mapping
+
+Mode: TypeAlias = Literal["clip", "online"]
+Remainder: TypeAlias = Literal["shift", "short"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Backend: TypeAlias = Literal["pyav", "decord"]
+TrackerChoice: TypeAlias = str | Callable[[], Any]
 
 TRACKERS = ("query", "overlap", "propagate", "minvis")
+DEFAULT_SIDES = (360, 1333)
+"""Short side of the frames, and the most that the long side may have, where neither settings nor model say."""
+PUBLISHED: dict[str, Any] = {
+    "mode": "clip",
+    "top_k": 10,
+    "score_threshold": 0.0,
+    "one_label_per_query": False,
+    "keep_empty": True,
+}
+"""The protocol of the published numbers of videos, where it differs from the defaults."""
 
 
 @dataclass(frozen=True)
-class InferenceConfig(Section):
-    """How a trained model is run on videos and images.
+class InferenceSettings(Section):
+    """How a model is run on videos and images.
 
-    The defaults are the protocol of the published numbers, so that a configuration says how its model is measured.
-    The command line's ``predict`` is for people and starts from other defaults; it names them in its help.
+    The defaults are for people: one label per object, scores from 0.5, videos of any length. They hold for
+    ``InferenceSettings()`` in Python, ``segment_video``, ``stream_video`` and the command ``predict``. The protocol of
+    the published numbers is ``InferenceSettings.published()``: one clip, the ten best pairs of query and class. A
+    configuration starts from it, since it says how its model is measured, and so do ``evaluate``, ``evaluate_model``,
+    the evaluation while training and ``predict --published``.
     """
 
     task: Literal["instance", "panoptic", "semantic"] = option("instance", "What is made of the masks.")
-    mode: Literal["clip", "online"] = option(
-        "clip", "Decode the video as one clip, or window by window with a tracker."
+    mode: Mode = option(
+        "online",
+        "online decodes window by window and tracks objects across windows, in bounded memory; clip decodes the whole "
+        "video, or windows of it, and gives results at the end.",
     )
-    window: int | None = option(None, "Frames of a window; null is the whole video (clip) or 1 (online).", at_least=1)
+    window: int | None = option(None, "Frames of a window; by default 1 online, the whole video as a clip.", at_least=1)
     overlap: int = option(0, "Frames that neighbouring windows share.", at_least=0)
-    remainder: Literal["shift", "short"] = option(
+    remainder: Remainder = option(
         "shift", "When too few frames are left, the last window is shifted back to its full length, or short."
     )
-    tracker: str | None = option(
+    tracker: TrackerChoice | None = option(
         None,
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
-        "propagate (queries that start the next window), minvis (the published rule), or module:Class, a tracker that "
-        "Python can import and make without arguments; null is overlap where windows overlap, else query.",
+        "propagate (queries that start the next window), minvis (the published rule), or module:Class, a custom "
+        "tracker; by default overlap where windows overlap, else query.",
     )
-    short_side: int = option(360, "Short side that frames are resized to.", at_least=1)
-    max_side: int = option(1333, "Largest long side of the resized frames.", at_least=1)
-    top_k: int = option(10, "Most objects of a video (instances of an image).", at_least=1)
-    score_threshold: float = option(0.0, "Objects below this score are dropped.", at_least=0, at_most=1)
-    one_label_per_query: bool = option(False, "Report an object under its likeliest class only.")
-    keep_empty: bool = option(True, "Report objects that have no mask on any frame.")
-    classes: tuple[str, ...] | None = option(None, "Names or indices of the classes reported; null is all.")
+    short_side: int | None = option(
+        None, "Short side that frames are resized to for the model; by default what the model was made for.", at_least=1
+    )
+    max_side: int | None = option(
+        None, "Most that the long side may have then; by default what the model was made for.", at_least=1
+    )
+    top_k: int = option(100, "Most objects of a video, or of any one frame while streaming.", at_least=1)
+    score_threshold: float = option(0.5, "Least class probability of an object.", at_least=0, at_most=1)
+    one_label_per_query: bool = option(
+        True,
+        "Report an object under its likeliest class only. The published protocol reports it under every class that is "
+        "among the top k, which average precision rewards and people see as duplicates.",
+    )
+    keep_empty: bool = option(
+        False, "Report objects that have no mask on any frame, which average precision counts as false alarms."
+    )
+    classes: tuple[str | int, ...] | None = option(None, "Names or indices of the classes reported; by default all.")
     resolve_overlaps: bool = option(False, "Give each pixel to one object at most.")
     object_mask_threshold: float = option(
         0.8, "Queries below this class score take no part in a panoptic merge.", at_least=0, at_most=1
@@ -48,20 +81,100 @@ class InferenceConfig(Section):
         0.8, "Share of its own mask that a segment must keep in a panoptic merge.", at_least=0, at_most=1
     )
     chunk_size: int = option(4, "Frames that pass through the backbone at once.", at_least=1)
-    dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "Type that the model runs in.")
-    feature_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
-        None, "Type that the features of a clip are kept in until they are decoded; null is as they come."
+    dtype: Precision = option("float32", "Precision that the model runs in.")
+    feature_dtype: Precision | None = option(
+        None, "Precision that the features of a clip are kept in until they are decoded; by default as they come."
     )
-    feature_device: str | None = option(None, "Where they are kept, such as cpu; null is the model's device.")
-    video_backend: Literal["pyav", "decord"] = option(
-        "pyav", "Decoder of video files; PyAV steps in where decord is missing or fails."
+    feature_device: str | None = option(
+        None, "Device that the features of a clip are kept on, such as cpu; by default that of the model."
     )
-    compile: bool = option(False, "Compile the part of the model that sees one frame at a time.")
+    video_backend: Backend = option(
+        "pyav", "Decoder of video files; PyAV steps in where decord is missing or cannot read a file."
+    )
+    compile: bool = option(
+        False, "Compile the part of the model that sees one frame at a time; pays off on long videos."
+    )
 
     def __post_init__(self) -> None:
+        check_types(self)
         super().__post_init__()
-        if self.tracker is not None:
+        if isinstance(self.tracker, str):
             check_name("tracker", self.tracker, TRACKERS)
+        if self.classes is not None and not self.classes:
+            raise ValueError("classes must name at least one class, got an empty list. Leave it out for all classes.")
         if self.overlap and self.overlap >= (self.window or 1):
             window = "no window" if self.window is None else f"window {self.window}"
             raise ValueError(f"overlap must be less than window, got overlap {self.overlap} and {window}.")
+
+    @classmethod
+    def published(cls, **changes: Any) -> InferenceSettings:
+        """The protocol of the published video numbers: one clip, the top 10 whatever their scores, duplicates kept."""
+        return cls(**(PUBLISHED | changes))
+
+    def updated(self, **changes: Any) -> InferenceSettings:
+        """These settings with those of ``changes`` that are not None.
+
+        Raises:
+            ValueError: If there is no such setting, or a value makes no sense.
+        """
+        known = {field.name for field in fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise ValueError(f"unknown setting {unknown[0]!r}; the settings are {', '.join(sorted(known))}.")
+        given = {name: value for name, value in changes.items() if value is not None}
+        if "classes" in given and not isinstance(given["classes"], str):
+            given["classes"] = tuple(given["classes"])
+        return replace(self, **given)
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, a tracker by its name: two runs were alike if these are equal."""
+        return to_mapping(replace(self, tracker=None)) | {"tracker": self.tracker_name}
+
+    @property
+    def is_whole_clip(self) -> bool:
+        """Whether the whole video is one clip."""
+        return self.mode == "clip" and self.window is None
+
+    @property
+    def input_sides(self) -> tuple[int, int]:
+        """Short side of the frames and the most that the long side may have, where the model does not say."""
+        return self.short_side or DEFAULT_SIDES[0], self.max_side or DEFAULT_SIDES[1]
+
+    @property
+    def tracker_name(self) -> str:
+        """The name of the tracker that is used, ``module:Class`` where it is a custom class."""
+        if callable(self.tracker):
+            made_by = self.tracker if hasattr(self.tracker, "__qualname__") else type(self.tracker)
+            return f"{made_by.__module__}:{made_by.__qualname__}"
+        return self.tracker or ("overlap" if self.overlap else "query")
+
+
+class InferenceOptions(TypedDict, total=False):
+    """The settings of videos as keyword arguments, for type checkers; :class:`InferenceSettings` says what they mean.
+
+    None is "as the settings have it".
+    """
+
+    mode: Mode | None
+    window: int | None
+    overlap: int | None
+    remainder: Remainder | None
+    tracker: TrackerChoice | None
+    short_side: int | None
+    max_side: int | None
+    top_k: int | None
+    score_threshold: float | None
+    one_label_per_query: bool | None
+    keep_empty: bool | None
+    classes: Sequence[str | int] | None
+    resolve_overlaps: bool | None
+    chunk_size: int | None
+    dtype: Precision | None
+    feature_dtype: Precision | None
+    feature_device: str | None
+    video_backend: Backend | None
+    compile: bool | None
+
+
+# Options of the image tasks, which calls about videos do not take
+IMAGE_OPTIONS = ("task", "object_mask_threshold", "overlap_threshold")

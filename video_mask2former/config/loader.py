@@ -56,7 +56,7 @@ def apply_overrides(config: Config, overrides: Overrides) -> Config:
         values = merge(values, _parse_override(name, value))
     if not overrides:
         return config
-    return _construct(parse_section(Config, values, "the overrides"), f"overrides {' '.join(overrides)}")
+    return _construct(parse_section(Config, values, "the overrides"), "the overrides", list(overrides))
 
 
 def config_from_mapping(values: Mapping[str, Any], origin: str) -> Config:
@@ -119,10 +119,12 @@ def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     return merge(merged, parse_section(Config, values, str(path)))
 
 
-def _construct(values: Mapping[str, Any], origin: str) -> Config:
+def _construct(values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return construct(Config, values)
     except ValueError as error:
+        guilty = [each for each in overrides if each.partition("=")[0].rpartition(".")[2] in str(error)]
+        origin = f"overrides {' '.join(guilty)}" if guilty else origin
         raise ValueError(f"{error} Found in {origin}.") from error
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -40,6 +40,12 @@ class Section:
             values = getattr(self, field.name)
             for value in values if isinstance(values, tuple) else (values,):
                 _check_range(field, value)
+
+
+def check_types(section: Section) -> None:
+    """Reject values of the wrong type, for sections that people make in Python as well."""
+    for name, hint, _ in _fields(type(section)):
+        _parse_value(getattr(section, name), hint, name, type(section).__name__)
 
 
 def check_name(field: str, name: str, known: Sequence[str]) -> None:
@@ -90,13 +96,13 @@ def parse_section(section: type[Section], values: object, origin: str, prefix: s
     return parsed
 
 
-def construct(section: type[T], values: Mapping[str, Any]) -> T:
-    """Make a section of checked options; options that are not given keep their defaults."""
+def construct(section: type[T], values: Mapping[str, Any], start: T | None = None) -> T:
+    """Make a section of checked options; those that are not given are as in ``start``, or keep their defaults."""
     arguments = dict(values)
-    for name, hint, _ in _fields(section):
-        if _is_section(hint):
-            arguments[name] = construct(hint, arguments.get(name, {}))
-    return section(**arguments)
+    for field, (name, hint, _) in zip(dataclasses.fields(section), _fields(section), strict=True):  # type: ignore[arg-type]
+        if _is_section(hint) and name in arguments:
+            arguments[name] = construct(hint, arguments[name], field.default)
+    return section(**arguments) if start is None else dataclasses.replace(start, **arguments)  # type: ignore[type-var]
 
 
 def to_mapping(section: Section) -> dict[str, Any]:
@@ -169,6 +175,8 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, (list, tuple)) and (members[-1] is Ellipsis or len(value) == len(members))
     if hint in (int, float) and isinstance(value, bool):
         return False
+    if get_origin(hint) is Callable:
+        return callable(value)
     if _is_section(hint):
         return isinstance(value, Mapping)
     return isinstance(value, (int, float) if hint is float else hint)

@@ -159,7 +159,7 @@ def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any],
         "image_processor_type": "Mask2FormerImageProcessor",
         "do_resize": True,
         "resample": 2,  # bilinear
-        "size": {"shortest_edge": inference["short_side"], "longest_edge": inference["max_side"]},
+        "size": {"shortest_edge": inference["short_side"] or 360, "longest_edge": inference["max_side"] or 1333},
         "size_divisor": model["size_divisibility"],
         "do_rescale": True,
         "rescale_factor": 1 / 255,

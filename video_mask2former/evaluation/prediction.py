@@ -19,7 +19,7 @@ from video_mask2former.atomic import atomic_path
 from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
 from video_mask2former.evaluation.instance_evaluation import ClassMapping
 from video_mask2former.evaluation.result_files import video_of_image
-from video_mask2former.inference import InferenceSettings, StageClock, VideoPredictor, image_instances
+from video_mask2former.inference import InferenceSettings, StageClock, VideoPredictor, for_classes, image_instances
 from video_mask2former.inference.model_runner import ModelRunner
 from video_mask2former.models import VideoMask2Former
 from video_mask2former.results import CocoDetectionsWriter, write_youtube_vis
@@ -120,11 +120,11 @@ def predict_images(model: DatasetModel, images: EvaluationVideos, output: Path) 
     """Predict the instances of every image and write ``results.json``, in the form of COCO, to ``output``."""
     folder = PredictionFolder(output / "predictions", model.describe(str(images.annotations.path), task="instances"))
     decode = image_decoder(model)
-    rules = model.settings.selection_rules(tuple(model.model.class_names), model.model.num_classes)
+    settings = for_classes(model.settings, model.model.class_names, model.model.num_classes)
 
     def predict(index: int) -> None:
         image = images[index]
-        frame = image_instances(decode(next(image.frames())), image.size, rules)
+        frame = image_instances(decode(next(image.frames())), image.size, settings)
         prediction = model.mapping.apply(video_of_image(frame, image.video_id))
         category_ids, image_ids = images.annotations.category_ids, {0: image.video_id}
         with CocoDetectionsWriter(folder.path(image.video_id), category_ids, image_ids) as writer:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.api import segment_video, stream_video
 from video_mask2former.inference.clips import ClipWindow, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream
 from video_mask2former.inference.model_runner import SegmentationModel
 from video_mask2former.inference.predictor import VideoPredictor
-from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.tasks.postprocess import (
     PanopticSegment,
     PanopticSegmentation,
@@ -18,7 +18,7 @@ from video_mask2former.tasks.postprocess import (
     image_semantic,
 )
 from video_mask2former.tasks.recorder import TrackRecorder
-from video_mask2former.tasks.selection import SelectionRules, select_instances
+from video_mask2former.tasks.selection import for_classes, select_instances
 
 __all__ = [
     "ClipWindow",
@@ -27,12 +27,12 @@ __all__ = [
     "PanopticSegment",
     "PanopticSegmentation",
     "SegmentationModel",
-    "SelectionRules",
     "StageClock",
     "TrackRecorder",
     "VideoPredictor",
     "WindowPlan",
     "clip_instances",
+    "for_classes",
     "image_instances",
     "image_panoptic",
     "image_semantic",

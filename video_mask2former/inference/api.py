@@ -2,112 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from video_mask2former.config import InferenceOptions, InferenceSettings
 from video_mask2former.inference.frame_stream import FrameStream, check_state
 from video_mask2former.inference.model_runner import SegmentationModel
+from video_mask2former.inference.option_signature import with_options
 from video_mask2former.inference.predictor import Progress, VideoPredictor, as_video, frames_from, read_frames
-from video_mask2former.inference.settings import InferenceSettings, Mode, Precision, TrackerChoice
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoSource, open_video
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
+
+@with_options()
 def segment_video(
     model: SegmentationModel,
     source: VideoSource,
     *,
-    mode: Mode | None = None,
-    window: int | None = None,
-    overlap: int | None = None,
-    tracker: TrackerChoice | None = None,
-    score_threshold: float | None = None,
-    top_k: int | None = None,
-    classes: Sequence[str | int] | None = None,
-    one_label_per_query: bool | None = None,
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
-    short_side: int | None = None,
-    dtype: Precision | None = None,
-    chunk_size: int | None = None,
     settings: InferenceSettings | None = None,
     progress: Progress | None = None,
+    **options: Unpack[InferenceOptions],
 ) -> VideoInstances:
     """Find and track the objects of a video; a single image is a video of one frame.
 
     ::
 
         result = segment_video(model, "in.mp4")  # any length, bounded memory
+        result = segment_video(model, "in.mp4", window=4, overlap=1, score_threshold=0.3)
         # as one clip, the way published numbers were made:
         result = segment_video(model, "in.mp4", settings=InferenceSettings.published())
 
-    Options that are None stay as ``settings`` has them, which describes each of them.
+    Options that are None are as ``settings`` have them, :class:`InferenceSettings` if those are None, too.
 
     Args:
         model: A :class:`~video_mask2former.models.VideoMask2Former` in eval mode, or anything with its ``encode`` and
             ``decode``; it runs on the device it is on.
         source: A video file, an image, a folder, glob or list of images, a camera index, an array ``(T, H, W, 3)`` or
             ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any iterable of frames; all uint8 RGB.
-        mode: ``online``, window by window with a tracker, or ``clip``, as one clip.
-        window: Frames of a window.
-        overlap: Frames that neighbouring windows share.
-        tracker: ``query``, ``overlap``, ``propagate``, ``minvis``, or a class of your own: see
-            :class:`~video_mask2former.tracking.Tracker`.
-        score_threshold: Least score of an object.
-        top_k: Most objects.
-        classes: Names or indices of the classes reported.
-        one_label_per_query: Report an object under its likeliest class only.
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
-        short_side: Short side that frames are resized to for the model; None is what its configuration says.
-        dtype: Precision that the model runs in.
-        chunk_size: Frames that the backbone sees at once.
-        settings: All of the above and more, in one object.
+        settings: All of the options below in one object.
         progress: Called with the number of frames done, whenever some are.
+        **options: Any option of :class:`InferenceSettings`.
 
     Returns:
         Tracks with ids from 1; masks have the size of the source and its frame indices.
 
     Raises:
         FileNotFoundError: If the source does not exist.
+        TypeError: If there is no such option.
         ValueError: If the source cannot be read, or an option makes no sense.
         MemoryError: If a clip is too long for the memory there is.
     """
-    chosen = (settings or InferenceSettings()).updated(
-        mode=mode,
-        window=window,
-        overlap=overlap,
-        tracker=tracker,
-        score_threshold=score_threshold,
-        top_k=top_k,
-        classes=classes,
-        one_label_per_query=one_label_per_query,
-        short_side=short_side,
-        dtype=dtype,
-        chunk_size=chunk_size,
-    )
+    chosen = _chosen("segment_video", settings, options)
     return VideoPredictor(model, chosen).predict(source, start=start, end=end, every=every, progress=progress)
 
 
+@with_options(but=("mode", "keep_empty"))
 def stream_video(
     model: SegmentationModel,
     source: VideoSource,
     *,
-    window: int | None = None,
-    overlap: int | None = None,
-    tracker: TrackerChoice | None = None,
-    score_threshold: float | None = None,
-    top_k: int | None = None,
-    classes: Sequence[str | int] | None = None,
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
-    short_side: int | None = None,
-    dtype: Precision | None = None,
     settings: InferenceSettings | None = None,
     state: Mapping[str, Any] | None = None,
+    **options: Unpack[InferenceOptions],
 ) -> FrameStream:
     """Find and track objects while frames arrive: one :class:`FrameInstances` per frame, in bounded memory.
 
@@ -120,42 +89,30 @@ def stream_video(
         torch.save(stream.state_dict(), "stream.pt")        # at any frame; later, with the same ids:
         stream = stream_video(model, source, state=torch.load("stream.pt"))
 
+    Results of a window's frames come when it is full. Scores are averaged over the frames so far.
+
     Args:
         model: See :func:`segment_video`.
         source: See :func:`segment_video`. With ``state``, files and arrays go on after the last frame that was read;
             cameras and iterators are expected to give the frames that follow it.
-        window: See :func:`segment_video`; results of a window's frames come when it is full.
-        overlap: See :func:`segment_video`.
-        tracker: See :func:`segment_video`.
-        score_threshold: Least score, averaged over the frames so far, of an object that is shown.
-        top_k: Most objects shown on a frame.
-        classes: See :func:`segment_video`.
         start: See :func:`segment_video`.
         end: See :func:`segment_video`.
         every: See :func:`segment_video`.
-        short_side: See :func:`segment_video`.
-        dtype: See :func:`segment_video`.
-        settings: All of the above and more, in one object. The mode is ``online``, whatever they say.
+        settings: All of the options below in one object. The mode is ``online``, whatever they say.
         state: From :meth:`FrameStream.state_dict`, with the same options.
+        **options: Any option of :class:`InferenceSettings`.
 
     Returns:
         An iterator, which can also give the frames and save its state.
 
     Raises:
         FileNotFoundError: If the source does not exist.
+        TypeError: If there is no such option.
         ValueError: If the source cannot be read, an option makes no sense, or the state does not fit the options.
     """
-    chosen = (settings or InferenceSettings()).updated(
-        mode="online",
-        window=window,
-        overlap=overlap,
-        tracker=tracker,
-        score_threshold=score_threshold,
-        top_k=top_k,
-        classes=classes,
-        short_side=short_side,
-        dtype=dtype,
-    )
+    if options.get("mode") == "clip":
+        raise ValueError("a stream is decoded online, got mode 'clip'. segment_video decodes clips.")
+    chosen = _chosen("stream_video", settings, {**options, "mode": "online"})
     predictor = VideoPredictor(model, chosen)
     video = as_video(source)
     backend = chosen.video_backend
@@ -164,3 +121,14 @@ def stream_video(
     last_read = check_state(state)["last_read"]
     first = last_read + every if last_read >= 0 else start or 0
     return predictor.stream(frames_from(video, first, end=end, every=every, backend=backend), state=state)
+
+
+def _chosen(caller: str, settings: InferenceSettings | None, options: InferenceOptions) -> InferenceSettings:
+    """The settings with the options of a call."""
+    known = list(InferenceOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the options are {', '.join(known)}."
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}; {hint}")
+    return (settings or InferenceSettings()).updated(**options)

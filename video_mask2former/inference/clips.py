@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
+
+from video_mask2former.config import InferenceSettings
+from video_mask2former.config.inference import Remainder
 
 T = TypeVar("T")
-
-Remainder = Literal["shift", "short"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class WindowPlan:
             )
         if self.remainder not in ("shift", "short"):
             raise ValueError(f"remainder must be 'shift' or 'short', got {self.remainder!r}.")
+
+    @classmethod
+    def of(cls, settings: InferenceSettings) -> WindowPlan:
+        """The plan of some settings; of length 1 where they give none."""
+        return cls(settings.window or 1, settings.overlap, settings.remainder)
 
     @property
     def stride(self) -> int:

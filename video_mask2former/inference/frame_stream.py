@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from video_mask2former.inference.clips import ClipWindow, WindowBuffer
+from video_mask2former.config import InferenceSettings
+from video_mask2former.inference.clips import ClipWindow, WindowBuffer, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.model_runner import ModelRunner, as_tensor
-from video_mask2former.inference.settings import InferenceSettings
+from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.rle import Rle
 from video_mask2former.structures import ClipOutput, FrameInstances
 from video_mask2former.tasks.mask_encoding import encode_clip_masks
 from video_mask2former.tasks.postprocess import output_geometry
 from video_mask2former.tasks.recorder import TrackRecorder
-from video_mask2former.tasks.selection import Selection, SelectionRules, select_instances
+from video_mask2former.tasks.selection import Selection, select_instances
 from video_mask2former.tracking import TrackUpdate
 
 IndexedFrame = tuple[int, np.ndarray]  # index in the source video; uint8 RGB (H, W, 3)
@@ -40,8 +41,7 @@ class FrameStream(Iterator[FrameInstances]):
     Args:
         runner: The model.
         frames: Frames with their index in the source, ascending.
-        settings: Windows, tracker and what is reported.
-        rules: The settings' rules, with classes resolved.
+        settings: Windows, tracker and what is reported, classes by index.
         clock: Told how long each stage takes.
         recorder: Given all tracks, if any.
     """
@@ -51,7 +51,6 @@ class FrameStream(Iterator[FrameInstances]):
         runner: ModelRunner,
         frames: Iterator[IndexedFrame],
         settings: InferenceSettings,
-        rules: SelectionRules,
         *,
         clock: StageClock,
         recorder: TrackRecorder | None = None,
@@ -59,12 +58,12 @@ class FrameStream(Iterator[FrameInstances]):
         self._runner = runner
         self._frames = frames
         self._settings = settings
-        # a frame shows each track once, whatever the rules say of the final result
-        self._rules = replace(rules, one_label_per_query=True)
+        # a frame shows each track once, whatever the settings say of the final result
+        self._shown = replace(settings, one_label_per_query=True)
         self._clock = clock
         self._recorder = recorder
-        self._tracker = settings.make_tracker()
-        self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(settings.window_plan())
+        self._tracker = make_tracker(settings)
+        self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(WindowPlan.of(settings))
         self._pending: deque[tuple[np.ndarray, FrameInstances]] = deque()
         self._last_read = -1
         self._is_flushed = False
@@ -151,7 +150,7 @@ class FrameStream(Iterator[FrameInstances]):
         output = self._runner.decode(features, self._tracker.next_queries())
         with self._clock.measure("tracking"):
             update = self._tracker.update(output, [index for index, _ in frames])
-            selection = select_instances(update.class_logits, self._rules)
+            selection = select_instances(update.class_logits, self._shown)
         with self._clock.measure("masks"):
             new = slice(window.first_new - window.start, len(frames))
             self._queue(output, update, selection, frames, new)
@@ -215,7 +214,7 @@ def _frame_instances(
 
 def _identity(settings: InferenceSettings) -> dict[str, Any]:
     """The settings that a saved state only fits if they are the same."""
-    plan = settings.window_plan()
+    plan = WindowPlan.of(settings)
     return {
         "tracker": settings.tracker_name,
         "window": plan.window,

@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from video_mask2former.config import InferenceSettings
+from video_mask2former.config.inference import DEFAULT_SIDES
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
-from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.ops.resize import fit_short_side, resize_frames
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 logger = logging.getLogger(__name__)
-
-# Short side, and most that the long side may have, for models that do not say their own
-DEFAULT_SIDES = (360, 1333)
 
 
 class SegmentationModel(Protocol):
@@ -73,7 +71,7 @@ class ModelRunner:
         self._settings = settings
         self._clock = clock
         self._encode: Callable[[Tensor], ClipFeatures] = model.encode
-        if settings.compile_model:
+        if settings.compile:
             self._encode = torch.compile(model.encode)
         self.device = device_of(model)
         self.chunk_size = settings.chunk_size

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
-from video_mask2former.inference.settings import InferenceSettings
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks.postprocess import clip_instances
 from video_mask2former.tasks.recorder import TrackRecorder
+from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
 
@@ -30,15 +31,15 @@ class VideoPredictor:
         settings: How it is run; the defaults of :class:`InferenceSettings` if None.
 
     Attributes:
+        settings: How it is run, classes by index.
         clock: Where the time went, over all videos so far.
         class_names: Names of the model's classes.
     """
 
     def __init__(self, model: SegmentationModel, settings: InferenceSettings | None = None) -> None:
-        self.settings = settings or InferenceSettings()
         self.clock = StageClock()
         self.class_names = tuple(model.class_names)
-        self._rules = self.settings.selection_rules(self.class_names, model.num_classes)
+        self.settings = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
         self._runner = ModelRunner(model, self.settings, self.clock)
 
     def predict(
@@ -90,14 +91,14 @@ class VideoPredictor:
             recorder: From :meth:`recorder`, if tracks are wanted in the end, too.
             state: Continue from this state of an earlier stream; ``frames`` begin with the one after its last.
         """
-        stream = FrameStream(self._runner, frames, self.settings, self._rules, clock=self.clock, recorder=recorder)
+        stream = FrameStream(self._runner, frames, self.settings, clock=self.clock, recorder=recorder)
         if state is not None:
             stream.load_state_dict(state)
         return stream
 
     def recorder(self, size: tuple[int, int]) -> TrackRecorder:
         """Collects the tracks of one video with frames of this size."""
-        return TrackRecorder(size, self._rules)
+        return TrackRecorder(size, self.settings)
 
     def finish(self, recorder: TrackRecorder, reader: VideoReader) -> VideoInstances:
         """The tracks of a video that was streamed to its end.
@@ -130,9 +131,7 @@ class VideoPredictor:
         output = self._runner.decode(features)
         del features
         with self.clock.measure("masks"):
-            tracks = clip_instances(
-                output, indices, reader.size, self._rules, resolve_overlaps=self.settings.resolve_overlaps
-            )
+            tracks = clip_instances(output, indices, reader.size, self.settings)
         self.clock.num_frames += len(indices)
         length = max(reader.source_num_frames or 0, indices[-1] + 1)
         return VideoInstances(tracks, length, reader.size, reader.frame_rate, self.class_names)

@@ -1,44 +1,21 @@
-"""The inference section of a configuration to a predictor."""
+"""The inference section of a configuration to settings that can be run."""
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
 
-from video_mask2former.config import InferenceConfig
-from video_mask2former.inference import InferenceSettings
-from video_mask2former.inference.settings import TrackerChoice, TrackerName
+from video_mask2former.config import InferenceSettings
 from video_mask2former.recipes.class_path import import_class
 from video_mask2former.tracking import Tracker
 
 
-def build_settings(config: InferenceConfig) -> InferenceSettings:
-    """How a configuration says that its model is run on videos.
+def build_settings(settings: InferenceSettings) -> InferenceSettings:
+    """Settings whose tracker is imported where it is a custom class.
 
     Raises:
-        ImportError: If the tracker is somebody's own and Python does not find its module.
-        ValueError: If the tracker is somebody's own and no tracker.
+        ImportError: If Python does not find the module of the class.
+        ValueError: If the class is not a tracker.
     """
-    tracker: TrackerChoice | None = cast(TrackerName | None, config.tracker)
-    if config.tracker is not None and ":" in config.tracker:
-        tracker = import_class(config.tracker, Tracker)  # type: ignore[type-abstract]
-    return InferenceSettings(
-        mode=config.mode,
-        window=config.window,
-        overlap=config.overlap,
-        remainder=config.remainder,
-        tracker=tracker,
-        top_k=config.top_k,
-        score_threshold=config.score_threshold,
-        one_label_per_query=config.one_label_per_query,
-        keep_empty=config.keep_empty,
-        classes=config.classes,
-        resolve_overlaps=config.resolve_overlaps,
-        short_side=config.short_side,
-        max_side=config.max_side,
-        chunk_size=config.chunk_size,
-        dtype=config.dtype,
-        feature_dtype=config.feature_dtype,
-        feature_device=config.feature_device,
-        compile_model=config.compile,
-        video_backend=config.video_backend,
-    )
+    if not isinstance(settings.tracker, str) or ":" not in settings.tracker:
+        return settings
+    return replace(settings, tracker=import_class(settings.tracker, Tracker))

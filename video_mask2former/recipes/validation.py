@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
-from video_mask2former.config import Config, DataConfig, InferenceConfig
+from video_mask2former.config import Config, DataConfig, InferenceSettings
 from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
 from video_mask2former.data.missing_images import check_images
 from video_mask2former.evaluation.evaluation_page import Case, draw_case
@@ -48,7 +48,7 @@ class Validation:
     def __init__(
         self,
         datasets: Mapping[str, tuple[EvaluationVideos, ClassMapping]],
-        config: InferenceConfig,
+        config: InferenceSettings,
         *,
         picture_folder: Path,
         num_pictures: int,

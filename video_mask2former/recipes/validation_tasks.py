@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from video_mask2former.config import InferenceConfig
+from video_mask2former.config import InferenceSettings
 from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
 from video_mask2former.evaluation.instance_evaluation import ImageEvaluation, VideoEvaluation
 from video_mask2former.evaluation.prediction import DatasetModel, image_decoder
@@ -19,7 +19,7 @@ from video_mask2former.evaluation.segment_maps import (
     panoptic_map_of,
     predicted_panoptic_map,
 )
-from video_mask2former.inference import VideoPredictor, image_instances, image_panoptic, image_semantic
+from video_mask2former.inference import VideoPredictor, for_classes, image_instances, image_panoptic, image_semantic
 from video_mask2former.metrics import Evaluator, LabelMap, PanopticQualityEvaluator, SemanticIouEvaluator
 from video_mask2former.metrics.ytvis_ap import SUMMARY_KEYS
 from video_mask2former.structures import VideoInstances
@@ -45,7 +45,7 @@ class Task(Protocol):
         """Predict and measure one video or image; returns prediction and ground truth as they are drawn."""
 
 
-def start_task(config: InferenceConfig, model: DatasetModel, videos: EvaluationVideos) -> Task:
+def start_task(config: InferenceSettings, model: DatasetModel, videos: EvaluationVideos) -> Task:
     """The measuring of a dataset by the task of a configuration."""
     if config.task == "panoptic":
         thresholds = {
@@ -77,10 +77,10 @@ class _ImageTask:
         self.evaluator = ImageEvaluation(annotations.class_names, annotated_areas(annotations.path))
         self._mapping = model.mapping
         self._decode = image_decoder(model)
-        self._rules = model.settings.selection_rules(tuple(model.model.class_names), model.model.num_classes)
+        self._settings = for_classes(model.settings, model.model.class_names, model.model.num_classes)
 
     def process(self, image: EvaluationVideo) -> tuple[VideoInstances, VideoInstances]:
-        frame = image_instances(self._decode(next(image.frames())), image.size, self._rules)
+        frame = image_instances(self._decode(next(image.frames())), image.size, self._settings)
         prediction, truth = self._mapping.apply(video_of_image(frame, image.video_id)), image.ground_truth()
         self.evaluator.process(prediction, truth)
         return prediction, truth

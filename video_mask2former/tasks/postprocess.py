@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.structures import ClipOutput, FrameInstances, Track
 from video_mask2former.tasks.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
-from video_mask2former.tasks.selection import SelectionRules, select_instances
+from video_mask2former.tasks.selection import select_instances
 
 # Full-resolution masks that the image tasks hold at once
 QUERIES_PER_CHUNK = 16
@@ -57,9 +58,8 @@ def clip_instances(
     output: ClipOutput,
     frame_indices: Sequence[int],
     output_size: tuple[int, int],
-    rules: SelectionRules,
+    settings: InferenceSettings,
     *,
-    resolve_overlaps: bool = False,
     frames_per_chunk: int | None = None,
 ) -> tuple[Track, ...]:
     """The objects of a video that was decoded as one clip; ids count from 1, the most confident first.
@@ -70,16 +70,15 @@ def clip_instances(
         output: A batch of one clip.
         frame_indices: Position of each of its frames in the video.
         output_size: Height and width of the original frames.
-        rules: Which objects are reported.
-        resolve_overlaps: Give each pixel to one object at most.
+        settings: Which objects are reported, see :func:`~video_mask2former.tasks.selection.select_instances`.
         frames_per_chunk: See :func:`~video_mask2former.tasks.mask_encoding.encode_clip_masks`.
     """
-    selection = select_instances(_at_least_float32(output.class_logits[0]), rules)
+    selection = select_instances(_at_least_float32(output.class_logits[0]), settings)
     scores = selection.scores.tolist()
     frames = encode_clip_masks(
         output.mask_logits.select(selection.indices),
         output_geometry(output, output_size),
-        scores=scores if resolve_overlaps else None,
+        scores=scores if settings.resolve_overlaps else None,
         frames_per_chunk=frames_per_chunk,
     )
     segmentations: list[dict[int, Rle]] = [{} for _ in scores]
@@ -88,20 +87,20 @@ def clip_instances(
             if mask is not None:
                 segmentation[frame_index] = mask
     found = zip(selection.labels.tolist(), scores, segmentations, strict=True)
-    kept = [instance for instance in found if instance[2] or rules.keep_empty]
+    kept = [instance for instance in found if instance[2] or settings.keep_empty]
     return tuple(Track(track_id, *instance) for track_id, instance in enumerate(kept, start=1))
 
 
 @torch.no_grad()
-def image_instances(output: ClipOutput, output_size: tuple[int, int], rules: SelectionRules) -> FrameInstances:
+def image_instances(output: ClipOutput, output_size: tuple[int, int], settings: InferenceSettings) -> FrameInstances:
     """The instances of an image; a score is that of the class times the mean probability inside the mask.
 
     Args:
         output: A batch of one clip of one frame.
         output_size: Height and width of the original image.
-        rules: Which instances are reported; the threshold and the top k go by class probability.
+        settings: Which instances are reported; the threshold and the top k go by class probability.
     """
-    selection = select_instances(_at_least_float32(_single_frame(output).class_logits[0]), rules)
+    selection = select_instances(_at_least_float32(_single_frame(output).class_logits[0]), settings)
     geometry = output_geometry(output, output_size)
     found: list[tuple[float, int, Rle]] = []
     for start in range(0, len(selection), QUERIES_PER_CHUNK):

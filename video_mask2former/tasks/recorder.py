@@ -8,10 +8,11 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.tasks.mask_store import MEMORY_BYTES, MaskStore
-from video_mask2former.tasks.selection import SelectionRules, select_instances
+from video_mask2former.tasks.selection import select_instances
 from video_mask2former.tracking import TrackUpdate
 
 logger = logging.getLogger(__name__)
@@ -21,19 +22,19 @@ class TrackRecorder:
     """The tracks of one video so far.
 
     Every track that the tracker reports is recorded, also while its score is still too low to be shown: it may rise.
-    At the end each track has the score and label of its class logits averaged over all its frames, and the rules
+    At the end each track has the score and label of its class logits averaged over all its frames, and the settings
     choose among the tracks. So a final track can have masks on frames where the stream did not show it yet, and a
     track that was shown for a while can be missing when more frames brought its score below the threshold.
 
     Args:
         size: Height and width of the frames.
-        rules: Which tracks are reported in the end.
+        settings: Which tracks are reported in the end, see :func:`~video_mask2former.tasks.selection.select_instances`.
         memory_bytes: Masks kept in memory before a temporary file is used.
     """
 
-    def __init__(self, size: tuple[int, int], rules: SelectionRules, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, size: tuple[int, int], settings: InferenceSettings, memory_bytes: int = MEMORY_BYTES) -> None:
         self._size = size
-        self._rules = rules
+        self._settings = settings
         self._masks = MaskStore(size, memory_bytes)
         self._class_logits: dict[int, Tensor] = {}  # track id to its mean so far
         self._last_frame = -1
@@ -55,20 +56,20 @@ class TrackRecorder:
         self._last_frame = max(self._last_frame, frame_index)
 
     def tracks(self) -> tuple[Track, ...]:
-        """The tracks that the rules report, the most confident first.
+        """The tracks that the settings report, the most confident first.
 
-        Where the rules allow several labels for one object, all but the first get ids of their own.
+        Where the settings allow several labels for one object, all but the first get ids of their own.
         """
         if not self._class_logits:
             return ()
         ids = list(self._class_logits)
-        selection = select_instances(torch.stack(list(self._class_logits.values())), self._rules)
-        if selection.num_left_out and self._rules.score_threshold > 0:
+        selection = select_instances(torch.stack(list(self._class_logits.values())), self._settings)
+        if selection.num_left_out and self._settings.score_threshold > 0:
             logger.warning(
                 "%d tracks reach the score of %g; the best %d are reported (top_k)",
                 len(selection) + selection.num_left_out,
-                self._rules.score_threshold,
-                self._rules.top_k,
+                self._settings.score_threshold,
+                self._settings.top_k,
             )
         next_id = max(ids) + 1
         used: set[int] = set()
@@ -78,7 +79,7 @@ class TrackRecorder:
         ):
             track_id = ids[index]
             masks = self._masks.masks(track_id)
-            if not masks and not self._rules.keep_empty:
+            if not masks and not self._settings.keep_empty:
                 continue
             if track_id in used:
                 track_id, next_id = next_id, next_id + 1

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from video_mask2former.config import InferenceSettings
 
-@dataclass(frozen=True)
-class SelectionRules:
-    """What is reported of all that a model predicts. The defaults are for people; see :meth:`published`.
 
-    Attributes:
-        top_k: Most objects reported (of a video, and of any one frame while streaming).
-        score_threshold: Least class probability of an object.
-        one_label_per_query: Report a query under its likeliest class only. The published protocol reports it under
-            every class that makes the top k, which average precision rewards and people see as duplicates.
-        classes: Indices of the classes reported, None for all.
-        keep_empty: Report objects without a mask on any frame. They are false alarms to average precision, so the
-            published protocol keeps them; they mean nothing to people.
+def for_classes(settings: InferenceSettings, class_names: Sequence[str], num_classes: int) -> InferenceSettings:
+    """Settings with their classes as indices, for a model that has these classes.
+
+    Raises:
+        ValueError: If a class is unknown; the nearest name is suggested.
     """
-
-    top_k: int = 100
-    score_threshold: float = 0.5
-    one_label_per_query: bool = True
-    classes: tuple[int, ...] | None = None
-    keep_empty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1 or not 0.0 <= self.score_threshold <= 1.0:
-            raise ValueError(
-                "top_k must be at least 1 and score_threshold in [0, 1], got "
-                f"{self.top_k = } and {self.score_threshold = }."
-            )
-
-    @classmethod
-    def published(cls, top_k: int = 10) -> SelectionRules:
-        """The rules that published numbers were measured with: the top 10, whatever their scores and duplicates."""
-        return cls(top_k=top_k, score_threshold=0.0, one_label_per_query=False, keep_empty=True)
+    if settings.classes is None:
+        return settings
+    return replace(settings, classes=class_indices(settings.classes, class_names, num_classes))
 
 
 @dataclass(frozen=True)
@@ -64,27 +44,27 @@ class Selection:
         return self.indices.shape[0]
 
 
-def select_instances(class_logits: Tensor, rules: SelectionRules) -> Selection:
+def select_instances(class_logits: Tensor, settings: InferenceSettings) -> Selection:
     """Choose objects by their class alone, before any mask is looked at.
 
     Args:
         class_logits: ``(Q, K + 1)``, "no object" last.
-        rules: Which of the Q x K pairs of query and class are reported.
+        settings: Which of the Q x K pairs of query and class are reported; classes by index (:func:`for_classes`).
     """
     if class_logits.ndim != 2 or class_logits.shape[1] < 2:
         raise ValueError(f"class_logits must be (Q, K + 1), got {tuple(class_logits.shape)}.")
     # "No object" takes part in the softmax, and no more after it. A query that is not finite is never reported
     probabilities = class_logits.softmax(dim=1)[:, :-1].nan_to_num(nan=-1.0)
     num_classes = probabilities.shape[1]
-    is_allowed = _allowed_classes(num_classes, rules.classes, class_logits.device).expand_as(probabilities)
-    if rules.one_label_per_query:
+    is_allowed = _allowed_classes(num_classes, settings.classes, class_logits.device).expand_as(probabilities)
+    if settings.one_label_per_query:
         is_likeliest = torch.zeros_like(is_allowed).scatter(1, probabilities.argmax(dim=1, keepdim=True), True)
         is_allowed = is_allowed & is_likeliest
     candidates = torch.where(is_allowed, probabilities, -1.0).flatten()
-    scores, order = candidates.topk(min(rules.top_k, candidates.numel()))
-    is_kept = scores >= rules.score_threshold
+    scores, order = candidates.topk(min(settings.top_k, candidates.numel()))
+    is_kept = scores >= settings.score_threshold
     scores, order = scores[is_kept], order[is_kept]
-    num_left_out = int((candidates >= rules.score_threshold).sum()) - len(scores)
+    num_left_out = int((candidates >= settings.score_threshold).sum()) - len(scores)
     return Selection(order // num_classes, order % num_classes, scores, num_left_out)
 
 
@@ -106,7 +86,7 @@ def class_indices(classes: Sequence[str | int], class_names: Sequence[str], num_
     return tuple(dict.fromkeys(indices))
 
 
-def _allowed_classes(num_classes: int, classes: tuple[int, ...] | None, device: torch.device) -> Tensor:
+def _allowed_classes(num_classes: int, classes: tuple[str | int, ...] | None, device: torch.device) -> Tensor:
     if classes is None:
         return torch.ones(num_classes, dtype=torch.bool, device=device)
     allowed = torch.zeros(num_classes, dtype=torch.bool, device=device)
