@@ -117,13 +117,21 @@ def test_clips_of_one_frame_become_the_frames_of_clips():
         replace(joined, frame_queries=joined.queries)
 
 
-def test_a_class_has_the_greater_probability_of_tracker_and_refiner():
+def test_classes_have_their_scores_where_there_are_any():
     output = frame_output()
-    torch.testing.assert_close(output.class_probabilities(), output.class_logits.softmax(2))
-    online = torch.randn(4, 3, 6)
-    both = replace(output, online_class_logits=online).class_probabilities()
-    torch.testing.assert_close(both[..., :5], torch.maximum(output.class_logits.softmax(2), online.softmax(2))[..., :5])
-    torch.testing.assert_close(both[..., 5], output.class_logits.softmax(2)[..., 5])
+    softmax = output.class_logits.softmax(2)
+    torch.testing.assert_close(output.class_probabilities(), softmax)
+    scored = replace(output, class_scores=torch.full((4, 3, 5), 0.9)).class_probabilities()
+    assert (scored[..., :5] == 0.9).all()
+    torch.testing.assert_close(scored[..., 5], softmax[..., 5])
+
+
+def test_pixel_features_go_where_their_frames_go():
+    pixels = torch.randn(2, 2, 6, 5, 5)
+    output = replace(frame_output().joined_frames(2), pixel_features=pixels)
+    assert torch.equal(output.clip(1).frames(1, 2).pixel_features, pixels[1:, 1:])
+    features = ClipFeatures(torch.randn(2, 2, 4, 5, 5), (), (20, 20), (20, 20), pixel_features=pixels)
+    assert torch.equal(ClipFeatures.concatenate([features.frames(0, 1), features.frames(1, 2)]).pixel_features, pixels)
 
 
 def test_a_video_tells_who_is_on_a_frame():

@@ -81,6 +81,8 @@ class ClipFeatures:
         frame_size: Height and width of the frames that went in.
         padded_size: Height and width after padding.
         tokens: Those of a vision transformer, ``(B, T, S, C)``.
+        pixel_features: The maps that mask features are projected from, ``(B, T, C, h, w)``; only where a tracker or
+            refiner projects mask features of its own.
     """
 
     mask_features: Tensor | None
@@ -88,6 +90,7 @@ class ClipFeatures:
     frame_size: tuple[int, int]
     padded_size: tuple[int, int]
     tokens: Tensor | None = None
+    pixel_features: Tensor | None = None
 
     def __post_init__(self) -> None:
         tensors = self.tensors()
@@ -114,8 +117,9 @@ class ClipFeatures:
         return self.mask_features
 
     def tensors(self) -> list[Tensor]:
-        """Those that are there, mask features first, then levels, then tokens."""
-        return [tensor for tensor in (self.mask_features, *self.levels, self.tokens) if tensor is not None]
+        """Those that are there, mask features first, then levels, tokens and pixel features."""
+        every = (self.mask_features, *self.levels, self.tokens, self.pixel_features)
+        return [tensor for tensor in every if tensor is not None]
 
     def with_tensors(self, tensors: Iterable[Tensor]) -> ClipFeatures:
         """The same with other tensors, as many as there are and in the order of :meth:`tensors`."""
@@ -125,6 +129,7 @@ class ClipFeatures:
             mask_features=None if self.mask_features is None else next(given),
             levels=tuple(next(given) for _ in self.levels),
             tokens=None if self.tokens is None else next(given),
+            pixel_features=None if self.pixel_features is None else next(given),
         )
 
     def frames(self, start: int, stop: int) -> ClipFeatures:
@@ -165,9 +170,10 @@ class ClipOutput:
         frame_class_logits: ``(B, T, Q, K + 1)``; ``class_logits`` is their mean unless a model says otherwise.
         frame_embeddings: As ``query_embeddings``, frame by frame, ``(B, T, Q, C)``.
         frame_queries: As ``queries``, frame by frame, ``(B, T, Q, C)``.
-        online_class_logits: What a tracker made of a query before a refiner looked at the whole video,
-            ``(B, Q, K + 1)``; see :meth:`class_probabilities`.
+        class_scores: Score of each class where it is not the softmax of ``class_logits`` (the greatest of several
+            clips', or of a tracker's and a refiner's), ``(B, Q, K)``; see :meth:`class_probabilities`.
         contrast_embeddings: What contrastive losses compare between frames, ``(B, T, Q, C)``; for training.
+        pixel_features: Those of :class:`ClipFeatures`.
         guide: What an earlier stage predicts of the same queries, by which a criterion may match them while they are
             still poor; for training.
     """
@@ -182,8 +188,9 @@ class ClipOutput:
     frame_class_logits: Tensor | None = None
     frame_embeddings: Tensor | None = None
     frame_queries: Tensor | None = None
-    online_class_logits: Tensor | None = None
+    class_scores: Tensor | None = None
     contrast_embeddings: Tensor | None = None
+    pixel_features: Tensor | None = None
     guide: ClipOutput | None = None
 
     def __post_init__(self) -> None:
@@ -209,15 +216,9 @@ class ClipOutput:
     def class_probabilities(self) -> Tensor:
         """Probability of each class, ``(B, Q, K + 1)``, "no object" last, in float32 at least.
 
-        Where a tracker and a refiner have both looked at a query, a class has the greater of their probabilities, and
-        "no object" that of the refiner, so that they may add up to more than one.
+        Classes have their ``class_scores`` where there are any, and may then add up to more than one with "no object".
         """
-        probabilities = _at_least_float32(self.class_logits).softmax(dim=2)
-        if self.online_class_logits is None:
-            return probabilities
-        online = _at_least_float32(self.online_class_logits).softmax(dim=2)
-        objects = torch.maximum(probabilities[..., :-1], online[..., :-1])
-        return torch.cat([objects, probabilities[..., -1:]], dim=2)
+        return class_probabilities(self.class_logits, self.class_scores)
 
     def clip(self, index: int) -> ClipOutput:
         """The output of one clip of the batch, as a batch of one."""
@@ -273,13 +274,16 @@ class ClipOutput:
         if self.frame_class_logits is None:
             raise ValueError("only an output with frame_class_logits can be cut into frames.")
         fields: dict[str, Any] = {
-            name: value[:, start:stop] for name in _FRAME_FIELDS if (value := getattr(self, name)) is not None
+            name: value[:, start:stop]
+            for name in (*_FRAME_FIELDS, "pixel_features")
+            if (value := getattr(self, name)) is not None
         }
         return replace(
             self,
             class_logits=fields["frame_class_logits"].mean(dim=1),
             mask_logits=self.mask_logits.frames(start, stop),
             auxiliary=(),
+            class_scores=None,
             guide=None,
             **fields,
         )
@@ -301,7 +305,7 @@ class ClipOutput:
 
 
 _FRAME_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "contrast_embeddings")
-_OPTIONAL_FIELDS = (*_FRAME_FIELDS, "online_class_logits")
+_OPTIONAL_FIELDS = (*_FRAME_FIELDS, "class_scores", "pixel_features")
 
 
 def _map_optional(value: Tensor | None, function: Callable[[Tensor], Tensor]) -> Tensor | None:
@@ -319,6 +323,14 @@ class _OnceEach:
         if id(tensor) not in self._results:
             self._results[id(tensor)] = self._function(tensor)
         return self._results[id(tensor)]
+
+
+def class_probabilities(class_logits: Tensor, class_scores: Tensor | None) -> Tensor:
+    """Softmax of ``class_logits (..., K + 1)``, with ``class_scores (..., K)`` for its classes where they are given."""
+    probabilities = _at_least_float32(class_logits).softmax(dim=-1)
+    if class_scores is None:
+        return probabilities
+    return torch.cat([class_scores.to(probabilities.dtype), probabilities[..., -1:]], dim=-1)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

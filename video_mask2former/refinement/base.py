@@ -108,7 +108,7 @@ class Refiner(nn.Module, ABC):
                 frame_class_logits=None,
                 frame_embeddings=part.embeddings if is_per_frame else None,
                 frame_queries=None,
-                online_class_logits=None,
+                class_scores=None,
             )
 
         return answer(refinement, tuple(answer(part, ()) for part in refinement.auxiliary))

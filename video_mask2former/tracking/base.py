@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.structures import ClipOutput
+from video_mask2former.structures import ClipOutput, class_probabilities
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TrackUpdate:
         clip_logits: Class logits of this clip alone, ``(N, K + 1)``.
         mask_logits: Masks that ``query_indices`` count in, a batch of one clip, on the device of the output; None for
             those of the segmenter's output. For trackers that predict masks of their own.
+        class_scores: Score of each class so far, where it is not the softmax of ``class_logits``, ``(N, K)``.
         withdrawn_ids: Tracks reported earlier that have turned out to be none: what was reported of them so far does
             not count in the result of the video.
     """
@@ -36,6 +37,7 @@ class TrackUpdate:
     class_logits: Tensor
     clip_logits: Tensor
     mask_logits: MaskLogits | None = None
+    class_scores: Tensor | None = None
     withdrawn_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -51,6 +53,10 @@ class TrackUpdate:
 
     def __len__(self) -> int:
         return len(self.track_ids)
+
+    def class_probabilities(self) -> Tensor:
+        """Probability of each class of each track, ``(N, K + 1)``; see :meth:`ClipOutput.class_probabilities`."""
+        return class_probabilities(self.class_logits, self.class_scores)
 
 
 @runtime_checkable
