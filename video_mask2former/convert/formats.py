@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from video_mask2former.convert import detectron2, huggingface, maskformer, msra, swin, torchvision
+from video_mask2former.convert import dat, detectron2, huggingface, maskformer, msra, swin, torchvision
 from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
 from video_mask2former.convert.key_map import KeyMap, Rename
 
-# ImageNet Swin checkpoints know nothing of the norms that Mask2Former puts on each level.
+# ImageNet checkpoints of Swin and DAT know nothing of the norms that Mask2Former puts on each level.
 _LEVEL_NORMS = r"backbone\.output_norms\."
 
 
@@ -73,6 +73,9 @@ FORMATS = (
     ),
     CheckpointFormat(
         "ImageNet Swin", r"^patch_embed\.proj\.weight$", swin.IMAGENET_SWIN, is_backbone=True, may_lack=_LEVEL_NORMS
+    ),
+    CheckpointFormat(
+        "ImageNet DAT", r"^patch_proj\.0\.weight$", dat.IMAGENET_DAT, is_backbone=True, may_lack=_LEVEL_NORMS
     ),
     CheckpointFormat("EfficientNet-Lite0", r"^_conv_stem\.weight$", EFFICIENTNET_LITE0, is_backbone=True),
 )

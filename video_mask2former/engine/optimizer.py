@@ -14,9 +14,15 @@ from torch.nn.modules.batchnorm import _NormBase
 
 # _NormBase is the root of every BatchNorm and InstanceNorm.
 NORM_TYPES = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
-# Parameters that belong to no norm or embedding module and still are not decayed: those of Swin and ViT. A bare
+# Parameters that belong to no norm or embedding module and still are not decayed: those of Swin, ViT and DAT. A bare
 # level_embed, as in the pixel decoder, is decayed in the published recipe.
-UNDECAYED_NAMES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed", "cls_token")
+UNDECAYED_NAMES = (
+    "relative_position_bias_table",
+    "position_bias_table",
+    "absolute_pos_embed",
+    "pos_embed",
+    "cls_token",
+)
 
 
 class ParameterGroup(TypedDict):

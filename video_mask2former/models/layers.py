@@ -98,6 +98,14 @@ class ConvNorm(nn.Module):
         return F.relu(x, inplace=True) if self.has_relu else x
 
 
+class MapLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of maps ``(N, C, h, w)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, h, w)`` to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU between them.
 

@@ -95,20 +95,43 @@ class _Stage(nn.Module):
 class _Block(nn.Module):
     def __init__(self, channels: int, num_heads: int, window_size: int, shift: int, drop_path_rate: float) -> None:
         super().__init__()
-        self.window_size = window_size
-        self.shift = shift
         self.norm1 = nn.LayerNorm(channels)
-        self.attention = _WindowAttention(channels, num_heads, window_size)
+        self.attention = WindowAttention(channels, num_heads, window_size, shift)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = _FeedForward(channels, 4 * channels)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, h, w, C)`` to the same shape."""
-        x = x + self.drop_path(self._attend_in_windows(self.norm1(x)))
+        x = x + self.drop_path(self.attention(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-    def _attend_in_windows(self, x: Tensor) -> Tensor:
+
+class WindowAttention(nn.Module):
+    """Self-attention inside each window, with a learned bias for each relative position.
+
+    Args:
+        channels: C, a multiple of ``num_heads``.
+        num_heads: Attention heads.
+        window_size: Positions along each side of a window.
+        shift: Positions between the corner of the map and that of the first whole window.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, num_heads: int, window_size: int, shift: int = 0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.shift = shift
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", relative_position_index(window_size), persistent=False)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.projection = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, h, w, C)`` to the same shape."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
@@ -117,28 +140,13 @@ class _Block(nn.Module):
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
             bias = shifted_window_bias(padded_size, side, shift, x)
-        windows = self.attention(split_windows(x, side), bias)
+        windows = self._attend(split_windows(x, side), bias)
         x = join_windows(windows, side, padded_size)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
         return x[:, :height, :width]
 
-
-class _WindowAttention(nn.Module):
-    """Self-attention inside each window, with a learned bias for each relative position."""
-
-    relative_position_index: Tensor
-
-    def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("relative_position_index", relative_position_index(window_size), persistent=False)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.projection = nn.Linear(channels, channels)
-
-    def forward(self, windows: Tensor, bias: Tensor | None) -> Tensor:
+    def _attend(self, windows: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(N, num_windows, L, C)`` to the same shape; ``bias`` is ``(num_windows, L, L)``."""
         batch, num_windows, length, channels = windows.shape
         qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, channels // self.num_heads))
