@@ -47,7 +47,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     overrides: Overrides = (),
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
@@ -63,7 +63,7 @@ def load(
             Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
             unless ``config`` brings its own.
         overrides: Options to change: ``["model.num_queries=20"]`` or ``{"model.num_queries": 20}``.
-        device: Where the model goes.
+        device: Where the model goes: ``cpu``, ``cuda``, ``cuda:1``, ...; None is a GPU if there is one.
         dtype: Type of its parameters; None is float32, or float64 where the checkpoint is.
         allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
         allow_partial: Take from a checkpoint what fits, whatever is missing or left over.
@@ -93,13 +93,13 @@ def load_with_config(
     weights: str | os.PathLike[str] | None = None,
     overrides: Overrides = (),
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
 ) -> tuple[VideoMask2Former, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
-    place = _usable_device(device)
+    place = distributed.choose_device(device)
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
@@ -158,10 +158,8 @@ def train(
         FloatingPointError: If the loss stays infinite or NaN.
     """
     settings = training_config(config, weights, overrides, output)
-    place = torch.device(device or _default_device())
+    place = distributed.choose_device(device)
     with distributed.process_group(place.type):
-        if place.type == "cuda" and place.index is None:
-            place = torch.device("cuda", distributed.local_rank())
         return training.train(settings, Path(output), place, resume=resume)
 
 
@@ -209,7 +207,7 @@ def evaluate_model(
     if not isinstance(model, VideoMask2Former):
         if bundled_weights(model) is None:
             raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
-        model, config = load_with_config(model, device=_default_device())
+        model, config = load_with_config(model)
         chosen = settings or build_settings(config.inference)
     with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as folder:
         results = predict_dataset(model, chosen, truth, Path(folder), is_class_agnostic=is_class_agnostic)
@@ -253,22 +251,6 @@ def training_config(
     given = {"training.init_weights": weights, "training.output": output}
     last = {name: os.fspath(path) for name, path in given.items() if path is not None}
     return apply_overrides(apply_overrides(settings, overrides), last)
-
-
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _usable_device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"device must be cpu, cuda, cuda:1 or another that torch can use here, got {str(device)!r}: {reason}"
-        ) from None
-    return place
 
 
 def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:

@@ -42,8 +42,8 @@ def world_size() -> int:
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, from 0; the index of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if is_distributed() else 0
+    """Number of this process on its machine, from 0, as torchrun tells it; the index of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def is_main_process() -> bool:
@@ -51,21 +51,38 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
-def choose_device_type(choice: str) -> str:
-    """Say "cuda" or "cpu", as chosen; "auto" takes a GPU if there is one.
+def choose_device(choice: str | torch.device | None = None, name: str = "device") -> torch.device:
+    """The device that was asked for, once it is known to be there.
+
+    Args:
+        choice: ``cpu``, ``cuda:1`` or whatever torch knows. ``cuda`` is the GPU of this process: under torchrun each
+            has its own. None and ``auto`` are that GPU if there is one, else the CPU.
+        name: What the choice is called, for the error.
 
     Raises:
-        ValueError: If a GPU was chosen and there is none.
+        ValueError: If torch cannot use it here.
     """
-    has_gpu = torch.cuda.is_available()
-    if choice == "cuda" and not has_gpu:
-        raise ValueError("--device cuda was asked for, but torch sees no GPU. Use --device cpu, or install CUDA torch.")
-    return ("cuda" if has_gpu else "cpu") if choice == "auto" else choice
-
-
-def own_device(device_type: str) -> torch.device:
-    """The device of this process: each has a GPU of its own."""
-    return torch.device("cuda", local_rank()) if device_type == "cuda" else torch.device(device_type)
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if choice is None or choice == "auto":
+        choice = "cuda" if num_gpus else "cpu"
+    reason = None
+    try:
+        device = torch.device(choice)
+        if device.type == "cuda":
+            device = torch.device("cuda", local_rank() if device.index is None else device.index)
+            if device.index >= num_gpus:
+                reason = f"torch sees GPUs 0 to {num_gpus - 1}." if num_gpus else "torch sees no GPU."
+            elif "LOCAL_RANK" in os.environ and device.index != local_rank():
+                reason = f"each process has a GPU of its own, this one number {local_rank()}. Say cuda."
+        else:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if reason is not None:
+        raise ValueError(
+            f"{name} must be cpu, cuda, cuda:1 or another that torch can use here, got {str(choice)!r}: {reason}"
+        )
+    return device
 
 
 def barrier() -> None:
@@ -217,7 +234,7 @@ def _run_rank(
 def _joined(device_type: str, init_method: str, rank: int, world_size: int) -> Iterator[None]:
     device_id = None
     if device_type == "cuda":
-        device_id = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device_id = torch.device("cuda", local_rank())
         torch.cuda.set_device(device_id)
     backend = "nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(

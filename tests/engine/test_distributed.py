@@ -22,6 +22,26 @@ def test_one_process_needs_no_group() -> None:
         assert not distributed.is_distributed()
 
 
+@pytest.mark.parametrize(("num_gpus", "default"), [(0, "cpu"), (2, "cuda:0")])
+def test_a_gpu_is_taken_if_there_is_one(monkeypatch, num_gpus, default) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert {distributed.choose_device(choice) for choice in (None, "auto")} == {torch.device(default)}
+    assert distributed.choose_device("cpu") == distributed.choose_device(torch.device("cpu")) == torch.device("cpu")
+    if num_gpus:
+        assert distributed.choose_device("cuda:1") == torch.device("cuda", 1)
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert distributed.choose_device("cuda") == distributed.choose_device() == torch.device("cuda", 1)
+        with pytest.raises(ValueError, match=r"got 'cuda:0': each process has a GPU of its own, this one number 1"):
+            distributed.choose_device("cuda:0")
+    missing = "sees GPUs 0 to 1" if num_gpus else "sees no GPU"
+    with pytest.raises(ValueError, match=rf"--device must be cpu, cuda, .* got 'cuda:2': torch {missing}"):
+        distributed.choose_device("cuda:2", "--device")
+    with pytest.raises(ValueError, match=r"device must be cpu, cuda, .* got 'abacus'"):
+        distributed.choose_device("abacus")
+
+
 def test_two_processes_agree(tmp_path) -> None:
     assert distributed.launch(2, toy_training.report_collectives, (str(tmp_path),), "cpu") == 7
 

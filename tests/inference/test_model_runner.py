@@ -116,6 +116,11 @@ def test_features_can_be_kept_in_half_precision(tiny_model) -> None:
     )
 
 
+def test_features_on_a_device_that_is_not_there(tiny_model) -> None:
+    with pytest.raises(ValueError, match=r"feature_device must be cpu, cuda, .* got 'cuda:99'"):
+        _runner(tiny_model(), feature_device="cuda:99")
+
+
 def test_a_compiled_model_gives_the_same(tiny_model, monkeypatch) -> None:
     compiled = []
 

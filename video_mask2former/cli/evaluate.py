@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     predictions.add_argument("--config", metavar="C", help="configuration of the model: YAML file or shipped name")
     predictions.add_argument("--weights", metavar="W", help="checkpoint of the model")
-    predictions.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: a GPU if any")
+    predictions.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     predictions.add_argument(
         "--num-gpus", dest="num_processes", type=int, default=1, metavar="N", help="processes that share the videos"
     )
@@ -111,9 +111,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.weights is None and bundled_weights(args.config) is None:
         raise ValueError(f"{args.config} has no weights to be measured: give them with --weights.")
-    device_type = distributed.choose_device_type(args.device)
+    device = distributed.choose_device(args.device, "--device")
     num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
-    return distributed.launch(num_processes, _predict_and_measure, (args, device_type), device_type)
+    return distributed.launch(num_processes, _predict_and_measure, (args, device.type), device.type)
 
 
 def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
@@ -129,7 +129,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     with distributed.process_group(device_type), logging_redirect_tqdm():
         if not distributed.is_main_process():
             logging.getLogger().setLevel(logging.WARNING)
-        device = distributed.own_device(device_type)
+        device = distributed.choose_device(args.device, "--device")
         overrides = [*args.overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
         model, config = load_with_config(args.config, args.weights, overrides, device=device)
         truth = _find_ground_truth(args, config.inference.task, config.data)

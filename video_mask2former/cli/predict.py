@@ -192,10 +192,11 @@ def _make_folder(name: str) -> Path:
 
 def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceSettings]:
     """The model, and how it is run: the configuration, what people want, then the given options, the flags last."""
+    from video_mask2former import distributed
     from video_mask2former.api import load_with_config
     from video_mask2former.recipes.inference import build_settings
 
-    device = _device(args.device)
+    device = distributed.choose_device(args.device, "--device")
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
     wanted = [*overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
     if not args.published:
@@ -211,26 +212,6 @@ def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMa
             "with it if the checkpoint has no configuration inside."
         ) from error
     return model, build_settings(config.inference)
-
-
-def _device(name: str | None) -> str:
-    """The device that was asked for, once it is known to work; under torchrun every process has a GPU of its own."""
-    import torch
-
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {name} was asked for, but torch sees no GPU. Use --device cpu.")
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"--device must be cpu, cuda, cuda:1 or another that torch can use, got {name}: {reason}"
-        ) from error
-    return name
 
 
 def _identity(path: str | None) -> Any:

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine, one for each GPU; not needed under torchrun (default: 1)",
     )
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: a GPU if there is")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="options of the configuration, such as training.batch_size=8"
     )
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former import distributed
 
     config = _read_config(args)
-    device_type = distributed.choose_device_type(args.device)
-    options = {"resume": args.resume, "eval_only": args.eval_only, "device_type": device_type, "debug": args.debug}
+    device = distributed.choose_device(args.device, "--device")
+    options = {"resume": args.resume, "eval_only": args.eval_only, "device": args.device, "debug": args.debug}
     num_processes = 1 if "WORLD_SIZE" in os.environ else args.num_processes
-    return distributed.launch(num_processes, _run_rank, (config, options), device_type)
+    return distributed.launch(num_processes, _run_rank, (config, options), device.type)
 
 
 def _run_rank(config: Config, options: dict[str, Any]) -> int:
@@ -92,10 +92,10 @@ def _run_rank(config: Config, options: dict[str, Any]) -> int:
     from video_mask2former.recipes.training import evaluate_only, train
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(distributed.process_group(options["device_type"]))
+        device = distributed.choose_device(options["device"], "--device")
+        stack.enter_context(distributed.process_group(device.type))
         _set_up_logging(options["debug"])
         stack.enter_context(logging_redirect_tqdm())  # log lines stand above the progress bar
-        device = distributed.own_device(options["device_type"])
         output = Path(config.training.output)
         if options["eval_only"]:
             evaluate_only(config, output, device, use_latest=options["resume"])

@@ -22,7 +22,7 @@ class FeatureStore:
     """
 
     def __init__(
-        self, num_frames: int | None = None, *, device: str | None = None, dtype: torch.dtype | None = None
+        self, num_frames: int | None = None, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> None:
         self._expected = num_frames
         self._device = device
@@ -82,9 +82,9 @@ class FeatureStore:
         self._buffers = grown
 
 
-def _check_fits(num_frames: int, parts: list[Tensor], device: str | None, dtype: torch.dtype | None) -> None:
+def _check_fits(num_frames: int, parts: list[Tensor], device: torch.device | None, dtype: torch.dtype | None) -> None:
     """Refuse a clip that cannot fit, rather than have the system kill the process half-way through."""
-    where = torch.device(device) if device else parts[0].device
+    where = device or parts[0].device
     per_frame = sum((dtype or part.dtype).itemsize * part[0, 0].numel() for part in parts)
     available = _available_bytes(where)
     if available is not None and num_frames * per_frame > available:

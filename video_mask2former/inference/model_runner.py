@@ -16,6 +16,7 @@ from torch import Tensor
 
 from video_mask2former.config import InferenceSettings
 from video_mask2former.config.inference import DEFAULT_SIDES
+from video_mask2former.distributed import choose_device
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
 from video_mask2former.ops.resize import fit_short_side, resize_frames
@@ -58,7 +59,7 @@ class ModelRunner:
         clock: Told how long decoding (resizing) and the model take.
 
     Raises:
-        ValueError: If the model is in training mode.
+        ValueError: If the model is in training mode, or the features cannot be kept on the device that is wanted.
 
     Attributes:
         chunk_size: Frames encoded at once; halved when memory runs out, for good.
@@ -74,6 +75,8 @@ class ModelRunner:
         if settings.compile:
             self._encode = torch.compile(model.encode)
         self.device = device_of(model)
+        kept_on = settings.feature_device
+        self._feature_device = None if kept_on is None else choose_device(kept_on, "feature_device")
         self.chunk_size = settings.chunk_size
         short_side, max_side = getattr(model, "input_sides", DEFAULT_SIDES)
         self._short_side = settings.short_side or short_side
@@ -86,7 +89,7 @@ class ModelRunner:
             images: uint8 RGB ``(H, W, 3)``, of one size; taken as they are needed.
             num_frames: How many there will be, if known.
         """
-        store = FeatureStore(num_frames, device=self._settings.feature_device, dtype=self._feature_dtype())
+        store = FeatureStore(num_frames, device=self._feature_device, dtype=self._feature_dtype())
         iterator = iter(images)
         while chunk := list(islice(iterator, self.chunk_size)):
             with self._clock.measure("decode"):
