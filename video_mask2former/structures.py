@@ -31,12 +31,17 @@ class ClipTarget:
         instance_ids: The annotation's own id of each instance, ``(N,)`` int64, or None where there are none.
         point_seed: Seed of the points at which its loss is sampled, so that the loss of a clip does not depend on the
             batch, the accumulation step or the rank that it is computed in; None draws from torch's own generator.
+        labelled_classes: The classes of which every instance in view is annotated, ``(L,)`` int64; of the others,
+            "not annotated" does not mean "not there". None: all classes.
+        ignored: Pixels of which the annotation says nothing (void, crowd), ``(T, H, W)`` bool; None: there are none.
     """
 
     labels: Tensor
     masks: Tensor
     instance_ids: Tensor | None = None
     point_seed: int | None = None
+    labelled_classes: Tensor | None = None
+    ignored: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 4 or self.masks.dtype != torch.bool:
@@ -54,6 +59,15 @@ class ClipTarget:
                 f"instance_ids must have the shape of labels, {tuple(self.labels.shape)}, "
                 f"got {tuple(self.instance_ids.shape)}."
             )
+        classes = self.labelled_classes
+        if classes is not None and (classes.ndim != 1 or classes.dtype != torch.int64):
+            raise ValueError(f"labelled_classes must be (L,) int64, got {tuple(classes.shape)} {classes.dtype}.")
+        ignored = self.ignored
+        if ignored is not None and (ignored.shape != self.masks.shape[1:] or ignored.dtype != torch.bool):
+            raise ValueError(
+                f"ignored must be (T, H, W) = {tuple(self.masks.shape[1:])} bool as in masks, "
+                f"got {tuple(ignored.shape)} {ignored.dtype}."
+            )
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -66,9 +80,33 @@ class ClipTarget:
         """This target in page-locked memory, from which copies to a GPU can run beside other work."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def map_masks(self, function: Callable[[Tensor], Tensor]) -> ClipTarget:
+        """The same instances with other masks.
+
+        Args:
+            function: Masks ``(N, T, H, W)`` bool of any N to others of the same N; the ignored pixels are given to it
+                as the mask of one instance more.
+        """
+        ignored = None if self.ignored is None else function(self.ignored[None])[0]
+        return replace(self, masks=function(self.masks), ignored=ignored)
+
+    def select(self, instances: Tensor) -> ClipTarget:
+        """Some of the instances, by a mask ``(N,)`` bool or by their indices."""
+        ids = None if self.instance_ids is None else self.instance_ids[instances]
+        return replace(self, labels=self.labels[instances], masks=self.masks[instances], instance_ids=ids)
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> ClipTarget:
-        ids = None if self.instance_ids is None else function(self.instance_ids)
-        return replace(self, labels=function(self.labels), masks=function(self.masks), instance_ids=ids)
+        def optional(part: Tensor | None) -> Tensor | None:
+            return None if part is None else function(part)
+
+        return replace(
+            self,
+            labels=function(self.labels),
+            masks=function(self.masks),
+            instance_ids=optional(self.instance_ids),
+            labelled_classes=optional(self.labelled_classes),
+            ignored=optional(self.ignored),
+        )
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ def test_wrong_coco_videos_are_refused(tmp_path, change, message) -> None:
 
 def test_coco_panoptic(tmp_path) -> None:
     ids = np.zeros((10, 12), np.int64)
-    ids[:5], ids[5:, :4], ids[5:, 4:] = 70000, 260, 3
+    ids[:5], ids[5:, :4], ids[5:, 4:10] = 70000, 260, 3
     colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
     (tmp_path / "png").mkdir()
     cv2.imwrite(str(tmp_path / "png/a.png"), colors[..., ::-1])
@@ -282,7 +282,9 @@ def test_coco_panoptic(tmp_path) -> None:
     }
     (tmp_path / "in.json").write_text(json.dumps(document))
     assert convert_coco_panoptic(tmp_path / "in.json", tmp_path / "png", tmp_path / "out.json") == 3
-    tracks = load_annotations(tmp_path / "out.json").ground_truth(0).tracks
+    annotations = load_annotations(tmp_path / "out.json")
+    np.testing.assert_array_equal(annotations.clip_target(0, (0,)).ignored[0], (ids == 0) | (ids == 3))
+    tracks = annotations.ground_truth(0).tracks
     found = {(track.label, track.is_crowd): decode_rle(track.segmentations[0]) for track in tracks}
     np.testing.assert_array_equal(found[1, False], ids == 70000)
     np.testing.assert_array_equal(found[0, False], ids == 260)
@@ -303,6 +305,7 @@ def test_ade20k(tmp_path) -> None:
     annotations = load_annotations(tmp_path / "out.json")
     assert annotations.class_names == CLASS_NAMES["ade20k_semantic"]
     assert annotations[0].labels == (0, 149)
+    np.testing.assert_array_equal(annotations.clip_target(0, (0,)).ignored[0], labels == 0)
     assert check_dataset(tmp_path / "out.json", tmp_path / "images").problems == ()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,14 @@ def test_nothing_to_paste() -> None:
         paste_instances(base, sample_of(9, torch.zeros(0, 2, 9, 9, dtype=torch.bool), 2), np.random.default_rng(0))
         is base
     )
+
+
+def test_what_is_pasted_is_known_and_the_rest_stays_unknown() -> None:
+    base = sample_of(50, torch.ones(1, 2, 24, 28, dtype=torch.bool), label=1)
+    unknown = torch.ones(2, 24, 28, dtype=torch.bool)
+    target = dataclasses.replace(base.target, labelled_classes=torch.tensor([2]), ignored=unknown)
+    base = dataclasses.replace(base, target=target)
+    other = sample_of(200, square(24, 28, 8, 10, 6), label=2)
+    result = paste_instances(base, other, np.random.default_rng(0))
+    assert torch.equal(result.target.ignored, result.frames[:, 0] != 200) and not result.target.ignored.all()
+    assert result.target.labelled_classes.tolist() == [2]

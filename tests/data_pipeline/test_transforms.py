@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,15 @@ def test_clips_without_instances_pass(name) -> None:
     empty = ClipTarget(target.labels[:0], target.masks[:0], target.instance_ids[:0])
     new_frames, new_target = Compose([GEOMETRIC[name]])(frames, empty, np.random.default_rng(0))
     assert new_target.masks.shape == (0, 3, *new_frames.shape[2:])
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_ignored_pixels_go_where_masks_go(name) -> None:
+    frames, target = painted_clip()
+    target = dataclasses.replace(target, labelled_classes=torch.tensor([4]), ignored=target.masks[0])
+    for seed in range(4):
+        _, moved = GEOMETRIC[name](frames, target, np.random.default_rng(seed))
+        assert torch.equal(moved.ignored, moved.masks[0]) and moved.labelled_classes.tolist() == [4]
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIC if name != "camera"])

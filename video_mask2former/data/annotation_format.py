@@ -1,6 +1,13 @@
 """The YouTube-VIS and COCO annotation formats: reading the JSON, and saying what is wrong with it and where.
 
 An image of a COCO file is treated as a video of one frame, so that everything after this file knows videos only.
+
+Two keys are ours, for data in which "not annotated" does not mean "not there"; both may be left out:
+
+- ``labelled_category_ids``, of a video, an image or the whole file: the categories of which every instance in view is
+  annotated. Training does not take the others for background. Without the key that is every category.
+- ``ignore_segmentations`` of a video (one for each frame, null where there is none), ``ignore_segmentation`` of an
+  image: pixels that training does not look at. Crowd annotations say the same of theirs.
 """
 
 from __future__ import annotations
@@ -42,7 +49,8 @@ class AnnotationDocument:
     Attributes:
         path: The file.
         categories: ``{id, name}`` each.
-        videos: ``{id, height, width, file_names}`` each.
+        videos: ``{id, height, width, file_names}`` each, and ``labelled_category_ids`` and ``ignore_segmentations``
+            where the file has them.
         annotations: ``{id, video_id, category_id, iscrowd, segmentations}`` each; None where the file has none, as in
             validation sets whose annotations are hidden.
     """
@@ -102,17 +110,21 @@ def parse_document(document: dict[str, Any], path: Path) -> AnnotationDocument:
         annotations = _require_objects(document, "annotations", path)
     if not is_of_videos:
         videos = [_image_as_video(image) for image in videos]
+    if "labelled_category_ids" in document:
+        videos = [{"labelled_category_ids": document["labelled_category_ids"], **video} for video in videos]
+    if not is_of_videos:
         annotations = None if annotations is None else [_instance_as_track(instance) for instance in annotations]
     return AnnotationDocument(path, categories, videos, annotations)
 
 
 def find_problems(document: AnnotationDocument) -> Iterator[Problem]:
     """Everything wrong with the form of a document, in the order of the file."""
+    category_ids = {as_id(category.get("id")) for category in document.categories}
     yield from category_problems(document.categories)
     yield from video_problems(document.videos)
+    yield from labelling_problems(document.videos, category_ids)
     if document.annotations is not None:
         videos = {video.get("id"): video for video in document.videos if _is_usable(video)}
-        category_ids = {as_id(category.get("id")) for category in document.categories}
         yield from annotation_problems(document.annotations, videos, category_ids)
 
 
@@ -164,6 +176,21 @@ def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:
             yield Problem(place, f"its length is {video['length']!r}, but it has {len(names)} file_names.")
 
 
+def labelling_problems(videos: list[dict[str, Any]], category_ids: set[int | None]) -> Iterator[Problem]:
+    """Problems of what videos say of their own annotation, given the category ids."""
+    for video in filter(_is_usable, videos):
+        place = f"video {video['id']}"
+        labelled = video.get("labelled_category_ids", [])
+        if not isinstance(labelled, list):
+            yield Problem(place, f"labelled_category_ids must be a list of category ids, got {labelled!r}.")
+        else:
+            unknown = [value for value in labelled if as_id(value) not in category_ids - {None}]
+            if unknown:
+                yield Problem(place, f"its labelled_category_ids name {unknown[0]!r}, which is no category.")
+        if video.get("ignore_segmentations") is not None:
+            yield from _segmentation_problems(video["ignore_segmentations"], video, place, "ignore_segmentations")
+
+
 def annotation_problems(
     annotations: list[dict[str, Any]], videos: Mapping[int | None, dict[str, Any]], category_ids: set[int | None]
 ) -> Iterator[Problem]:
@@ -188,22 +215,23 @@ def annotation_problems(
 
 
 def _track_problems(annotation: dict[str, Any], video: dict[str, Any]) -> Iterator[Problem]:
-    segmentations = annotation.get("segmentations")
+    yield from _segmentation_problems(annotation.get("segmentations"), video, _place(annotation), "segmentations")
+
+
+def _segmentation_problems(segmentations: object, video: dict[str, Any], place: str, key: str) -> Iterator[Problem]:
     num_frames = len(video["file_names"])
     if not isinstance(segmentations, list) or len(segmentations) != num_frames:
         got = f"{len(segmentations)} of them" if isinstance(segmentations, list) else repr(segmentations)[:60]
-        yield Problem(
-            _place(annotation), f"segmentations must be a list of {num_frames}, null where absent, got {got}."
-        )
+        yield Problem(place, f"{key} must be a list of {num_frames}, null where absent, got {got}.")
         return
     size = (video["height"], video["width"])
     for frame_index, segmentation in enumerate(segmentations):
         message = segmentation_problem(segmentation, size)
         if message is not None:
-            yield Problem(_place(annotation, frame_index), message)
+            yield Problem(f"{place}, frame {frame_index}", message)
         elif type(segmentation) is list and (count := degenerate_polygons(segmentation)):
             message = f"{count} of its polygons have fewer than three points and are left out."
-            yield Problem(_place(annotation, frame_index), message, is_error=False)
+            yield Problem(f"{place}, frame {frame_index}", message, is_error=False)
 
 
 @contextlib.contextmanager
@@ -223,9 +251,8 @@ def as_id(value: object) -> int | None:
     return value if type(value) is int else None
 
 
-def _place(annotation: dict[str, Any], frame_index: int | None = None) -> str:
-    place = f"video {annotation.get('video_id')}, annotation {annotation['id']}"
-    return place if frame_index is None else f"{place}, frame {frame_index}"
+def _place(annotation: dict[str, Any]) -> str:
+    return f"video {annotation.get('video_id')}, annotation {annotation['id']}"
 
 
 def _is_usable(video: dict[str, Any]) -> bool:
@@ -243,12 +270,13 @@ def _require_objects(document: dict[str, Any], key: str, path: Path) -> list[dic
 
 
 def _image_as_video(image: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": image.get("id"),
-        "height": image.get("height"),
-        "width": image.get("width"),
-        "file_names": [image.get("file_name")],
-    }
+    video: dict[str, Any] = {key: image.get(key) for key in ("id", "height", "width")}
+    video["file_names"] = [image.get("file_name")]
+    if "labelled_category_ids" in image:
+        video["labelled_category_ids"] = image["labelled_category_ids"]
+    if image.get("ignore_segmentation") is not None:
+        video["ignore_segmentations"] = [image["ignore_segmentation"]]
+    return video
 
 
 def _instance_as_track(instance: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,10 @@ class AnnotationSet:
         return visible
 
     def clip_target(self, video_index: int, frame_indices: tuple[int, ...]) -> ClipTarget:
-        """Masks of the instances that are visible on at least one of some frames; crowd is left out.
+        """Masks of the instances that are visible on at least one of some frames.
+
+        Crowd is no instance: its pixels are to be ignored, as the file's own ignored regions are. A pixel of an
+        instance is not, whatever else covers it.
 
         Raises:
             ValueError: If an RLE is malformed, naming file, video, annotation and frame.
@@ -142,7 +145,15 @@ class AnnotationSet:
                 mask = self._unpack(unpack_mask, video_index, row, frame_indices[position])
                 masks[instance, position] = torch.from_numpy(mask)
         chosen = torch.from_numpy(rows)
-        return ClipTarget(self.packed.labels[chosen], masks, self.packed.annotation_ids[chosen])
+        ignored = self._ignored(video_index, frame_indices)
+        is_labelled = self.packed.labelled_classes[video_index]
+        return ClipTarget(
+            self.packed.labels[chosen],
+            masks,
+            self.packed.annotation_ids[chosen],
+            labelled_classes=None if bool(is_labelled.all()) else is_labelled.nonzero().flatten(),
+            ignored=None if ignored is None else ignored & ~masks.any(dim=0),
+        )
 
     def ground_truth(self, video_index: int) -> VideoInstances:
         """All annotated tracks of a video, crowd included and marked, as evaluation reads them.
@@ -172,6 +183,19 @@ class AnnotationSet:
         for video_index in range(len(self)):
             yield self.ground_truth(video_index)
 
+    def _ignored(self, video_index: int, frame_indices: tuple[int, ...]) -> torch.Tensor | None:
+        """Pixels of crowd and of the file's ignored regions, ``(T, H, W)`` bool; None where there are none."""
+        rows = self._annotations_of(video_index)
+        crowd = rows.start + np.flatnonzero(self.packed.is_crowd[rows].numpy())
+        ignored = np.zeros((len(frame_indices), *self.size(video_index)), bool)
+        for mask, frame_index in zip(ignored, frame_indices, strict=True):
+            kind, data = self.packed.ignored(video_index, frame_index)
+            if kind != MaskKind.ABSENT:
+                mask |= self._checked(unpack_mask, kind, data, video_index, f"ignored region, frame {frame_index}")
+            for row in crowd.tolist():
+                mask |= self._unpack(unpack_mask, video_index, row, frame_index)
+        return torch.from_numpy(ignored) if ignored.any() else None
+
     def _segmentations(self, video_index: int, row: int, num_frames: int) -> dict[int, Rle]:
         rles = {frame: self._unpack(unpack_rle, video_index, row, frame) for frame in range(num_frames)}
         return {frame: rle for frame, rle in rles.items() if rle is not None}
@@ -188,12 +212,22 @@ class AnnotationSet:
         frame_index: int,
     ) -> _Mask:
         kind, data = self.packed.mask(row, frame_index)
+        place = f"annotation {self.packed.annotation_ids[row]}, frame {frame_index}"
+        return self._checked(unpack, kind, data, video_index, place)
+
+    def _checked(
+        self,
+        unpack: Callable[[MaskKind, bytes, tuple[int, int]], _Mask],
+        kind: MaskKind,
+        data: bytes,
+        video_index: int,
+        place: str,
+    ) -> _Mask:
         try:
             return unpack(kind, data, self.size(video_index))
         except ValueError as error:
             raise ValueError(
-                f"{self.path}: video {self.packed.video_ids[video_index]}, annotation "
-                f"{self.packed.annotation_ids[row]}, frame {frame_index}: the RLE cannot be read, {error} "
+                f"{self.path}: video {self.packed.video_ids[video_index]}, {place}: the RLE cannot be read, {error} "
                 "datasets/ytvis/check_dataset.py lists every problem of a dataset."
             ) from error
 

@@ -17,7 +17,6 @@ from video_mask2former.data.frame_sampler import FrameSampler
 from video_mask2former.data.image_files import read_frames
 from video_mask2former.data.samples import ClipSample
 from video_mask2former.data.transforms import Transform
-from video_mask2former.structures import ClipTarget
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ class ClipDataset(Dataset[ClipSample]):
         if len(unique) < len(frame_indices) or frame_indices != tuple(unique.tolist()):
             order = torch.from_numpy(positions)
             frames = frames[order]
-            target = ClipTarget(target.labels, target.masks[:, order], target.instance_ids)
+            target = target.map_masks(lambda masks: masks[:, order])
         return ClipSample(
             frames,
             target,

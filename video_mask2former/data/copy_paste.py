@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from video_mask2former.data.samples import ClipSample, drop_invisible
-from video_mask2former.structures import ClipTarget
 
 
 def paste_instances(base: ClipSample, other: ClipSample, rng: np.random.Generator) -> ClipSample:
@@ -36,10 +35,13 @@ def paste_instances(base: ClipSample, other: ClipSample, rng: np.random.Generato
     window = frames[..., to_y, to_x]
     window[...] = torch.where(covered[:, None, to_y, to_x], other.frames[..., from_y, from_x], window)
     ids = (base.target.instance_ids, other.target.instance_ids)
-    target = ClipTarget(
-        torch.cat([base.target.labels, other.target.labels[rows]]),
-        torch.cat([base.target.masks & ~covered, pasted]),
-        None if ids[0] is None or ids[1] is None else torch.cat([ids[0], ids[1][rows]]),
+    # What is not labelled, or ignored, in the base stays so: of the other clip, only labelled pixels come with it.
+    target = replace(
+        base.target,
+        labels=torch.cat([base.target.labels, other.target.labels[rows]]),
+        masks=torch.cat([base.target.masks & ~covered, pasted]),
+        instance_ids=None if ids[0] is None or ids[1] is None else torch.cat([ids[0], ids[1][rows]]),
+        ignored=None if base.target.ignored is None else base.target.ignored & ~covered,
     )
     return replace(base, frames=frames, target=drop_invisible(target))
 

@@ -32,6 +32,10 @@ class PackedVideos:
         frame_offsets: Frames of each video, ``(V + 1,)`` int64.
         name_offsets: Bytes of ``names`` that each frame's file name has, ``(F + 1,)`` int64.
         names: All file names in UTF-8, uint8.
+        labelled_classes: Whether every instance of a class is annotated in a video, ``(V, K)`` bool.
+        ignored_kinds: :class:`MaskKind` of the ignored region of each frame, ``(F,)`` uint8.
+        ignored_offsets: Bytes of ``ignored_data`` that each of them has, ``(F + 1,)`` int64.
+        ignored_data: All packed ignored regions, uint8.
         annotation_offsets: Annotations of each video, ``(V + 1,)`` int64.
         annotation_ids: ``(A,)`` int64.
         labels: Contiguous class index, ``(A,)`` int64.
@@ -47,6 +51,10 @@ class PackedVideos:
     frame_offsets: Tensor
     name_offsets: Tensor
     names: Tensor
+    labelled_classes: Tensor
+    ignored_kinds: Tensor
+    ignored_offsets: Tensor
+    ignored_data: Tensor
     annotation_offsets: Tensor
     annotation_ids: Tensor
     labels: Tensor
@@ -76,6 +84,11 @@ class PackedVideos:
         mask_index = int(self.mask_offsets[annotation_index]) + frame_index
         return MaskKind(int(self.mask_kinds[mask_index])), _slice(self.data, self.data_offsets, mask_index)
 
+    def ignored(self, video_index: int, frame_index: int) -> tuple[MaskKind, bytes]:
+        """The packed region of one frame that is to be ignored."""
+        frame = int(self.frame_offsets[video_index]) + frame_index
+        return MaskKind(int(self.ignored_kinds[frame])), _slice(self.ignored_data, self.ignored_offsets, frame)
+
 
 def pack_videos(
     videos: Iterable[dict[str, Any]],
@@ -92,7 +105,17 @@ def pack_videos(
     rank = {video["id"]: index for index, video in enumerate(videos)}
     annotations = sorted(annotations, key=lambda annotation: rank[annotation["video_id"]])
     names = [name.encode() for video in videos for name in video["file_names"]]
-    kinds, data = _pack_masks(annotations, {video["id"]: (video["height"], video["width"]) for video in videos})
+    sizes = {video["id"]: (video["height"], video["width"]) for video in videos}
+    kinds, data = _pack_masks(
+        (segmentation, sizes[annotation["video_id"]])
+        for annotation in annotations
+        for segmentation in annotation.pop("segmentations")
+    )
+    ignored_kinds, ignored_data = _pack_masks(
+        (segmentation, sizes[video["id"]])
+        for video in videos
+        for segmentation in video.get("ignore_segmentations") or [None] * len(video["file_names"])
+    )
     lengths = [len(video["file_names"]) for video in videos]
     video_of_annotation = np.array([rank[annotation["video_id"]] for annotation in annotations], np.int64)
     return PackedVideos(
@@ -101,6 +124,10 @@ def pack_videos(
         frame_offsets=_offsets(lengths),
         name_offsets=_offsets([len(name) for name in names]),
         names=_bytes(bytearray().join(names)),
+        labelled_classes=_labelled_classes(videos, label_of_category),
+        ignored_kinds=_bytes(ignored_kinds),
+        ignored_offsets=_offsets([len(mask) for mask in ignored_data]),
+        ignored_data=_bytes(bytearray().join(ignored_data)),
         annotation_offsets=_offsets(np.bincount(video_of_annotation, minlength=len(videos)).tolist()),
         annotation_ids=_int64([annotation["id"] for annotation in annotations]),
         labels=_int64([label_of_category[annotation["category_id"]] for annotation in annotations]),
@@ -112,15 +139,21 @@ def pack_videos(
     )
 
 
-def _pack_masks(
-    annotations: Iterable[dict[str, Any]], sizes: dict[int, tuple[int, int]]
-) -> tuple[bytearray, list[bytes]]:
+def _labelled_classes(videos: Sequence[dict[str, Any]], label_of_category: dict[int, int]) -> Tensor:
+    labelled = torch.ones(len(videos), len(label_of_category), dtype=torch.bool)
+    for row, video in zip(labelled, videos, strict=True):
+        if "labelled_category_ids" in video:
+            row.zero_()
+            row[[label_of_category[category_id] for category_id in video["labelled_category_ids"]]] = True
+    return labelled
+
+
+def _pack_masks(segmentations: Iterable[tuple[Any, tuple[int, int]]]) -> tuple[bytearray, list[bytes]]:
     kinds, data = bytearray(), list[bytes]()
-    for annotation in annotations:
-        for segmentation in annotation.pop("segmentations"):
-            kind, packed = pack_segmentation(segmentation, sizes[annotation["video_id"]])
-            kinds.append(kind)
-            data.append(packed)
+    for segmentation, size in segmentations:
+        kind, packed = pack_segmentation(segmentation, size)
+        kinds.append(kind)
+        data.append(packed)
     return kinds, data
 
 

@@ -95,5 +95,4 @@ def drop_invisible(target: ClipTarget) -> ClipTarget:
     is_visible = target.masks.flatten(1).any(dim=1)
     if bool(is_visible.all()):
         return target
-    ids = target.instance_ids
-    return ClipTarget(target.labels[is_visible], target.masks[is_visible], None if ids is None else ids[is_visible])
+    return target.select(is_visible)

@@ -48,7 +48,7 @@ class RandomFlip:
     def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
         if rng.random() >= self.probability:
             return frames, target
-        return frames.flip(-1), with_masks(target, target.masks.flip(-1))
+        return frames.flip(-1), target.map_masks(lambda masks: masks.flip(-1))
 
 
 class ResizeShortSide:
@@ -112,7 +112,7 @@ class RandomCrop:
             places = torch.nonzero(target.masks.flatten(0, 1).any(dim=0))
             row, column = places[int(rng.integers(len(places)))].tolist()
             rows, columns = self._draw(frames, (row, column), rng)
-        target = with_masks(target, target.masks[..., rows, columns])
+        target = target.map_masks(lambda masks: masks[..., rows, columns])
         return pad_clip(frames[..., rows, columns], target, self.size)
 
     def _draw(
@@ -134,7 +134,7 @@ def _random_span(side: int, length: int, around: int | None, rng: np.random.Gene
 
 def resize_clip(frames: Tensor, target: ClipTarget, size: tuple[int, int]) -> tuple[Tensor, ClipTarget]:
     """Resize frames (bilinear, antialiased) and masks (nearest) to ``size``, height and width."""
-    return resize_frames(frames, size), with_masks(target, resize_masks(target.masks, size))
+    return resize_frames(frames, size), target.map_masks(lambda masks: resize_masks(masks, size))
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
@@ -149,9 +149,4 @@ def pad_clip(frames: Tensor, target: ClipTarget, size: tuple[int, int]) -> tuple
     missing = (0, size[1] - frames.shape[3], 0, size[0] - frames.shape[2])
     if not any(missing):
         return frames, target
-    return F.pad(frames, missing, value=FILL_VALUE), with_masks(target, F.pad(target.masks, missing))
-
-
-def with_masks(target: ClipTarget, masks: Tensor) -> ClipTarget:
-    """The same instances with other masks."""
-    return ClipTarget(target.labels, masks, target.instance_ids)
+    return F.pad(frames, missing, value=FILL_VALUE), target.map_masks(lambda masks: F.pad(masks, missing))

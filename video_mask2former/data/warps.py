@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from video_mask2former.data.transforms import FILL_VALUE, with_masks
+from video_mask2former.data.transforms import FILL_VALUE
 from video_mask2former.structures import ClipTarget
 
 
@@ -93,10 +93,16 @@ def warp_clip(frames: Tensor, target: ClipTarget, matrices: Sequence[np.ndarray]
         )
         for frame, matrix in zip(pixels, matrices, strict=True)
     ]
-    masks = torch.zeros_like(target.masks, memory_format=torch.contiguous_format)
+    target = target.map_masks(lambda masks: _warp_masks(masks, matrices))
+    return torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2), target
+
+
+def _warp_masks(masks: Tensor, matrices: Sequence[np.ndarray]) -> Tensor:
+    height, width = masks.shape[2:]
+    warped = torch.zeros_like(masks, memory_format=torch.contiguous_format)
     for frame_index, matrix in enumerate(matrices):
-        for instance in torch.nonzero(target.masks[:, frame_index].flatten(1).any(dim=1)).flatten().tolist():
-            mask = target.masks[instance, frame_index].contiguous().view(torch.uint8).numpy()
+        for instance in torch.nonzero(masks[:, frame_index].flatten(1).any(dim=1)).flatten().tolist():
+            mask = masks[instance, frame_index].contiguous().view(torch.uint8).numpy()
             turned = cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_NEAREST)
-            masks[instance, frame_index] = torch.from_numpy(turned).view(torch.bool)
-    return torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2), with_masks(target, masks)
+            warped[instance, frame_index] = torch.from_numpy(turned).view(torch.bool)
+    return warped

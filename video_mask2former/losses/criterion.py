@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former import distributed
+from video_mask2former.losses.incomplete_labels import allow_unlabelled, marginal_cross_entropy
 from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.mask_logits import multiply
@@ -21,6 +22,8 @@ from video_mask2former.ops import point_sample, select_uncertain_points
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 Match = tuple[Tensor, Tensor]
+
+_CERTAIN = 1e4  # a logit that is never among the uncertain ones
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class SetCriterion(nn.Module):
     """Loss of a batch of clips.
 
     Each clip is matched once per prediction, on points that all predictions, frames and instances of the clip share.
+    Classes that are not labelled and ignored regions count neither for nor against a prediction
+    (:mod:`~video_mask2former.losses.incomplete_labels`); such queries do count in the normaliser, which is known
+    before there is a prediction.
 
     Args:
         num_classes: K, without "no object".
@@ -162,8 +168,12 @@ class SetCriterion(nn.Module):
         """What the matcher compares of one clip, for each prediction; features and targets are sampled once for all."""
         device = target.masks.device
         points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
-        maps = padded_maps(target, predictions[-1])
+        maps = padded_maps(target.masks, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
+        counts: slice | Tensor = slice(None)
+        if target.ignored is not None:
+            ignored = point_sample(padded_maps(target.ignored[None], predictions[-1]), points).flatten()
+            counts = (ignored < 0.5).nonzero()[:, 0]
         sampled: dict[int, Tensor] = {}
         for prediction in predictions:
             features = prediction.mask_logits.features
@@ -175,16 +185,33 @@ class SetCriterion(nn.Module):
             embeddings = prediction.mask_logits.embeddings[clip].to(samples.dtype)
             class_logits = prediction.class_logits[clip].to(samples.dtype)
             point_logits = multiply(embeddings[None], samples[None])[0].flatten(1)  # (Q, T * P)
-            yield class_logits, point_logits, target.labels, point_targets
+            yield class_logits, point_logits[:, counts], target.labels, point_targets[:, counts]
 
     def _class_loss(self, prediction: ClipOutput, targets: Sequence[ClipTarget], matches: Sequence[Match]) -> Tensor:
         """Sum of the weighted cross-entropy over all queries of all clips."""
         logits = at_least_float32(prediction.class_logits)
-        classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
-        for row, target, (queries, instances) in zip(classes, targets, matches, strict=True):
-            row[queries] = target.labels[instances]
-        weights = self.class_weights.to(logits.dtype)
-        return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weights, reduction="sum")
+        allowed = torch.zeros_like(logits, dtype=torch.bool)
+        allowed[..., self.num_classes] = True
+        for clip, (target, (queries, instances)) in enumerate(zip(targets, matches, strict=True)):
+            if target.labelled_classes is not None or target.ignored is not None:
+                allowed[clip] = self._allow_unlabelled(allowed[clip], prediction, clip, target)
+            allowed[clip, queries] = False
+            allowed[clip, queries, target.labels[instances]] = True
+        weights = torch.where(allowed[..., self.num_classes], self.class_weights[-1], 1.0).to(logits.dtype)
+        return (weights.flatten() * marginal_cross_entropy(logits.flatten(0, 1), allowed.flatten(0, 1))).sum()
+
+    @staticmethod
+    @torch.no_grad()
+    def _allow_unlabelled(allowed: Tensor, prediction: ClipOutput, clip: int, target: ClipTarget) -> Tensor:
+        """The classes that the queries of one clip may have, compared at the size of the predicted masks."""
+        masks = prediction.mask_logits.clip(clip).dense()[0] > 0  # (Q, T, h, w)
+
+        def region(pixels: Tensor) -> Tensor:
+            maps = padded_maps(pixels[None], prediction)
+            return F.interpolate(maps, size=masks.shape[2:], mode="nearest-exact").flatten() > 0
+
+        ignored = None if target.ignored is None else region(target.ignored)
+        return allow_unlabelled(allowed, target, masks.flatten(1), region(target.masks.any(dim=0)), ignored)
 
     def _mask_losses(
         self, predictions: Sequence[ClipOutput], targets: Sequence[ClipTarget], matches: Sequence[Sequence[Match]]
@@ -194,25 +221,44 @@ class SetCriterion(nn.Module):
         dice_sums: list[list[Tensor]] = [[] for _ in predictions]
         for clip, target in enumerate(targets):
             layer_matches = [matches[layer][clip] for layer in range(len(predictions))]
-            maps = padded_maps(target, predictions[-1])
+            maps = padded_maps(target.masks, predictions[-1])
+            ignored = None if target.ignored is None else padded_maps(target.ignored[None], predictions[-1])
             # predictions that share mask features: one product, and one pass back through it, for all of them
             logits = matched_mask_logits(predictions, clip, layer_matches)
             generator = _generator(target, maps.device, stream=1)
             for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
                 layer_maps = maps if len(instances) == len(target) else maps[instances]
-                point_logits, point_targets = self._sample_points(part, layer_maps, generator)
-                mask_sums[layer].append(sigmoid_cross_entropy(point_logits, point_targets).sum())
-                dice_sums[layer].append(dice(point_logits, point_targets).sum())
+                points = self._sample_points(part, layer_maps, ignored, generator)
+                mask_sums[layer].append(sigmoid_cross_entropy(*points).sum())
+                dice_sums[layer].append(dice(*points).sum())
         return [torch.stack(sums).sum() for sums in mask_sums], [torch.stack(sums).sum() for sums in dice_sums]
 
-    def _sample_points(self, logits: Tensor, maps: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Logits and targets on points chosen for each instance and frame: ``(N, T, ., .)`` to ``(N * T, P)``."""
-        logits, maps = logits.flatten(0, 1)[:, None], maps.flatten(0, 1)[:, None]
+    def _sample_points(
+        self, logits: Tensor, maps: Tensor, ignored: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits, targets and weights on points chosen for each instance and frame.
+
+        Logits and maps are ``(N, T, ., .)``, ignored regions ``(1, T, ., .)``, the results ``(N * T, P)``. Points in
+        ignored regions have weight 0, and none is chosen for its uncertainty there.
+        """
+        certainty = logits.detach()
+        if ignored is not None:
+            ignored = ignored.expand(len(logits), -1, -1, -1)
+            is_ignored = F.interpolate(ignored, size=logits.shape[2:], mode="nearest-exact") > 0
+            certainty = certainty.masked_fill(is_ignored, _CERTAIN)
         points = select_uncertain_points(
-            logits.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio, generator
+            certainty.flatten(0, 1)[:, None],
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_sample_ratio,
+            generator,
         )
-        point_targets = point_sample(maps, points.to(maps.dtype)).squeeze(1)
-        return point_sample(logits, points).squeeze(1), point_targets.to(logits.dtype)
+
+        def sample(part: Tensor) -> Tensor:
+            return point_sample(part.flatten(0, 1)[:, None], points.to(part.dtype)).squeeze(1)
+
+        weights = None if ignored is None else 1 - sample(ignored).to(logits.dtype)
+        return sample(logits), sample(maps).to(logits.dtype), weights
 
     @staticmethod
     def _of_whole_batch(normalizer: LossNormalizer) -> LossNormalizer:
@@ -267,13 +313,13 @@ def matched_mask_logits(predictions: Sequence[ClipOutput], clip: int, matches: S
     return tuple(logits[index] for index in range(len(predictions)))
 
 
-def padded_maps(target: ClipTarget, output: ClipOutput) -> Tensor:
-    """Target masks over the padded frames, ``(N, T, H, W)`` float32."""
-    height, width = target.masks.shape[2:]
+def padded_maps(masks: Tensor, output: ClipOutput) -> Tensor:
+    """Masks of a target, ``(N, T, H, W)`` bool, over the padded frames, float32."""
+    height, width = masks.shape[2:]
     padding = (0, output.padded_size[1] - width, 0, output.padded_size[0] - height)
     if min(padding) < 0:
         raise ValueError(
             f"target masks are {height}x{width}, larger than the padded frames {output.padded_size}. "
             "Masks and frames must have one size."
         )
-    return F.pad(target.masks.float(), padding)
+    return F.pad(masks.float(), padding)

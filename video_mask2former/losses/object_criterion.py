@@ -287,11 +287,17 @@ class ObjectCriterion(SetCriterion):
             losses[f"loss_dice{suffix}"] = self.dice_weight * scale * torch.stack(dice_losses[layer::depth]).sum()
         return losses
 
-    def _sample_points(self, logits: Tensor, maps: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _sample_points(
+        self, logits: Tensor, maps: Tensor, ignored: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """As of single frames, but the points of all frames of an instance count as one mask, ``(N, T * P)``."""
-        point_logits, point_targets = super()._sample_points(logits, maps, generator)
-        shape = logits.shape[:2]
-        return point_logits.unflatten(0, shape).flatten(1), point_targets.unflatten(0, shape).flatten(1)
+
+        def of_instances(values: Tensor) -> Tensor:
+            return values.unflatten(0, logits.shape[:2]).flatten(1)
+
+        point_logits, point_targets, weights = super()._sample_points(logits, maps, ignored, generator)
+        weights = None if weights is None else of_instances(weights)
+        return of_instances(point_logits), of_instances(point_targets), weights
 
 
 def _predictions(layers: Sequence[TokenLayerObjects]) -> list[ClipOutput]:

@@ -91,7 +91,7 @@ def frame_targets(targets: Sequence[ClipTarget]) -> tuple[list[ClipTarget], list
 def cut_target(target: ClipTarget, start: int, stop: int, *, stream: int) -> ClipTarget:
     """Some frames of a target, with all of its instances; ``stream`` gives it loss points of its own."""
     seed = None if target.point_seed is None else target.point_seed + _SEED_STEP * stream
-    return replace(target, masks=target.masks[:, start:stop], point_seed=seed)
+    return replace(target.map_masks(lambda masks: masks[:, start:stop]), point_seed=seed)
 
 
 def last_of_each(queries: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,12 +70,16 @@ class WholeMaskCriterion(SetCriterion):
 
     def _match_clip(self, predictions: Sequence[ClipOutput], clip: int, target: ClipTarget) -> list[Match]:
         size = predictions[-1].mask_logits.shape[3:]
-        maps = F.interpolate(padded_maps(target, predictions[-1]), size=size, mode="nearest").flatten(1)
+        maps = F.interpolate(padded_maps(target.masks, predictions[-1]), size=size, mode="nearest").flatten(1)
+        counts: slice | Tensor = slice(None)
+        if target.ignored is not None:
+            ignored = F.interpolate(padded_maps(target.ignored[None], predictions[-1]), size=size, mode="nearest")
+            counts = (ignored.flatten() == 0).nonzero()[:, 0]
         matches = []
         for prediction in predictions:
             logits = at_least_float32(prediction.mask_logits.clip(clip).dense()[0]).flatten(1)
             class_logits = prediction.class_logits[clip].to(logits.dtype)
-            queries, instances = self.matcher(class_logits, logits, target.labels, maps)
+            queries, instances = self.matcher(class_logits, logits[:, counts], target.labels, maps[:, counts])
             order = instances.argsort()
             matches.append((queries[order], instances[order]))
         return matches
@@ -89,11 +93,14 @@ class WholeMaskCriterion(SetCriterion):
         size = predictions[-1].padded_size
         for clip, target in enumerate(targets):
             layer_matches = [matches[layer][clip] for layer in range(len(predictions))]
-            maps = padded_maps(target, predictions[-1])
+            maps = padded_maps(target.masks, predictions[-1])
+            weights = None
+            if target.ignored is not None:
+                weights = 1 - padded_maps(target.ignored[None], predictions[-1]).flatten(1)
             parts = matched_mask_logits(predictions, clip, layer_matches)
             for layer, (part, (_, instances)) in enumerate(zip(parts, layer_matches, strict=True)):
                 logits = F.interpolate(part, size=size, mode="bilinear", align_corners=False).flatten(1)
                 volume = maps[instances].to(logits.dtype).flatten(1)
-                mask_sums[layer].append(sigmoid_focal(logits, volume).sum())
-                dice_sums[layer].append(dice(logits, volume).sum())
+                mask_sums[layer].append(sigmoid_focal(logits, volume, weights).sum())
+                dice_sums[layer].append(dice(logits, volume, weights).sum())
         return [torch.stack(sums).sum() for sums in mask_sums], [torch.stack(sums).sum() for sums in dice_sums]

@@ -1,7 +1,8 @@
 """Panoptic and semantic label pictures (COCO panoptic, ADE20K) to COCO instances, stuff included.
 
 Mask2Former treats a region of stuff as one more instance, so with this the panoptic and semantic image models train
-and are measured on the same files as all others. Things may have several instances an image, stuff has one.
+and are measured on the same files as all others. Things may have several instances an image, stuff has one. Pixels
+without a label (0 in both) are written as regions that training ignores.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def convert_coco_panoptic(
         if not isinstance(document.get(key), list):
             raise ValueError(f"{panoptic_file} must have a list '{key}', as COCO's panoptic files have.")
     annotations: list[dict[str, Any]] = []
+    void: dict[int, dict[str, Any]] = {}
     for entry in tqdm(document["annotations"], unit="image", disable=None):
         path = Path(png_folder) / entry["file_name"]
         ids = read_image(path).astype(np.int64) @ np.array([1, 256, 65536])
@@ -42,13 +44,15 @@ def convert_coco_panoptic(
         missing = sorted(set(segments) - set(np.unique(ids).tolist()))
         if missing:
             raise ValueError(f"{path} does not show the segments {missing[:5]} that {panoptic_file} lists.")
+        void[entry["image_id"]] = _void(ids)
         for segment_id, mask in _masks(ids, segments):
             segment = segments[segment_id]
             annotations.append(
                 _annotation(len(annotations) + 1, entry["image_id"], segment["category_id"], mask)
                 | {"iscrowd": segment.get("iscrowd", 0)}
             )
-    write_json(output, {**document, "annotations": annotations})
+    images = [{**image, **void.get(image["id"], {})} for image in document["images"]]
+    write_json(output, {**document, "images": images, "annotations": annotations})
     return len(annotations)
 
 
@@ -72,6 +76,7 @@ def convert_ade20k_semantic(
             raise ValueError(f"{label_folder}/{path.stem}.png must have values up to 150, got {labels.max()}.")
         images.append(
             {"id": len(images) + 1, "file_name": path.name, "height": labels.shape[0], "width": labels.shape[1]}
+            | _void(labels)
         )
         for category_id, mask in _masks(labels, classes):
             annotations.append(_annotation(len(annotations) + 1, len(images), category_id, mask))
@@ -84,6 +89,12 @@ def _masks(numbers: np.ndarray, wanted: Mapping[int, object]) -> Iterator[tuple[
     for number in np.unique(numbers).tolist():
         if number in wanted:
             yield number, numbers == number
+
+
+def _void(numbers: np.ndarray) -> dict[str, Any]:
+    """What an image says of its pixels without a label."""
+    mask = numbers == 0
+    return {"ignore_segmentation": encode_masks(mask[None])[0]} if mask.any() else {}
 
 
 def _annotation(annotation_id: int, image_id: int, category_id: int, mask: np.ndarray) -> dict[str, Any]:

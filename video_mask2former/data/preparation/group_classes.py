@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,14 @@ import yaml
 from video_mask2former.data.preparation.dataset_writer import write_json
 
 _PEOPLE = ("person", "cyclist", "motorcyclist", "horse_rider", "board_rider", "paraglider")
-_ANIMALS = [
-    "bird",
-    "cat",
-    "dog",
-    "horse",
-    "sheep",
-    "cow",
-    "elephant",
-    "bear",
-    "zebra",
-    "giraffe",
-    "goat",
-    "camel",
-    "rhino",
-]
-_VEHICLES = ["bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "soapbox_cart", "stroller"]
+_ANIMALS = (
+    *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    *("goat", "camel", "rhino", "deer", "otter", "tiger", "turtle"),
+)
+_VEHICLES = (
+    *("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    *("aeroplane", "motorbike", "soapbox_cart", "stroller"),
+)
 
 # The classes of the model that ships with the package; every other category is an object
 DEMO_GROUPS: dict[str, str] = {
@@ -51,12 +43,19 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     return groups
 
 
-def group_classes(document: Mapping[str, Any], groups: Mapping[str, str], rest: str = REST) -> dict[str, Any]:
+def group_classes(
+    document: Mapping[str, Any],
+    groups: Mapping[str, str],
+    labelled: Sequence[str] | None = None,
+    rest: str = REST,
+) -> dict[str, Any]:
     """Regroup a document in COCO or YouTube-VIS format.
 
     Args:
         document: The parsed file; it is not changed.
         groups: Category name to group; a name that no category has is fine, since one table serves several files.
+        labelled: Groups of which the file annotates every instance in view, written to it as
+            ``labelled_category_ids``; None: all of them, unless the file says otherwise.
         rest: Group of all other categories.
 
     Returns:
@@ -64,21 +63,44 @@ def group_classes(document: Mapping[str, Any], groups: Mapping[str, str], rest: 
     """
     names = [name for name in dict.fromkeys(groups.values()) if name != rest] + [rest]
     new_ids = {name: number for number, name in enumerate(names, start=1)}
+    unknown = sorted(set(labelled or ()) - set(names))
+    if unknown:
+        raise ValueError(f"labelled groups must be among {', '.join(names)}, got {', '.join(unknown)}.")
     by_id = {category["id"]: new_ids[groups.get(category["name"], rest)] for category in document["categories"]}
     annotations = [
         {**annotation, "category_id": by_id[annotation["category_id"]]} for annotation in document["annotations"]
     ]
+    if labelled is None and any("labelled_category_ids" in part for part in (document, *_media(document))):
+        raise ValueError(
+            "the file says which categories it labels, which says nothing of groups of them. Name the labelled groups."
+        )
     categories = [{"id": number, "name": name} for name, number in new_ids.items()]
-    return {**document, "categories": categories, "annotations": annotations}
+    grouped = {**document, "categories": categories, "annotations": annotations}
+    if labelled is not None:
+        grouped["labelled_category_ids"] = [new_ids[name] for name in names if name in labelled]
+        for key in {"videos", "images"} & set(document):
+            grouped[key] = [_without(entry, "labelled_category_ids") for entry in document[key]]
+    return grouped
+
+
+def _media(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*document.get("videos", ()), *document.get("images", ())]
+
+
+def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != key}
 
 
 def write_grouped(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], groups: Mapping[str, str]
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    groups: Mapping[str, str],
+    labelled: Sequence[str] | None = None,
 ) -> dict[str, int]:
-    """Write a regrouped copy of an annotation file; returns the annotations of each group."""
+    """Write a regrouped copy of an annotation file (:func:`group_classes`); returns the annotations of each group."""
     try:
         document = json.loads(Path(source).read_bytes())
-        grouped = group_classes(document, groups)
+        grouped = group_classes(document, groups, labelled)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{source} is no annotation file in COCO or YouTube-VIS format: {error!r}.") from error
     write_json(target, grouped)
