@@ -13,7 +13,7 @@ from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
-from video_mask2former.structures import VideoInstances
+from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.tasks.postprocess import clip_instances
 from video_mask2former.tasks.recorder import TrackRecorder
 from video_mask2former.tasks.selection import for_classes
@@ -21,6 +21,7 @@ from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
 
 Progress = Callable[[int], None]
+OnFrame = Callable[[np.ndarray, FrameInstances], None]
 
 
 class VideoPredictor:
@@ -67,12 +68,24 @@ class VideoPredictor:
         with open_video(as_video(source), start=start, end=end, every=every, backend=backend) as reader:
             return self.predict_reader(reader, progress)
 
-    def predict_reader(self, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
-        """As :meth:`predict`, of a video that is already open."""
+    def predict_reader(
+        self, reader: VideoReader, progress: Progress | None = None, on_frame: OnFrame | None = None
+    ) -> VideoInstances:
+        """As :meth:`predict`, of a video that is already open.
+
+        Args:
+            reader: The video.
+            progress: Called with the number of frames done, whenever some are.
+            on_frame: Called with each frame and what is known of it when its window is done; never for a video that
+                is decoded as one clip.
+        """
         if self.settings.is_whole_clip:
             return self._predict_clip(reader, progress)
         recorder = self.recorder(reader.size)
-        for count, _ in enumerate(self.stream(read_frames(reader), recorder=recorder), start=1):
+        stream = self.stream(read_frames(reader), recorder=recorder)
+        for count, frame in enumerate(stream.with_frames(), start=1):
+            if on_frame is not None:
+                on_frame(*frame)
             if progress is not None:
                 progress(count)
         return self.finish(recorder, reader)

@@ -6,6 +6,8 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from video_mask2former.inference.outputs import (
     FrameOutputs,
     OutputChoice,
@@ -14,7 +16,7 @@ from video_mask2former.inference.outputs import (
     write_result_files,
 )
 from video_mask2former.inference.predictor import Progress, VideoPredictor, read_frames
-from video_mask2former.structures import VideoInstances
+from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES
@@ -100,15 +102,13 @@ class VideoJob:
         return result
 
     def _run_online(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None) -> VideoInstances:
-        recorder = predictor.recorder(reader.size)
-        stream = predictor.stream(read_frames(reader), recorder=recorder)
         with self._frame_outputs(predictor, reader) as outputs:
-            for count, (image, instances) in enumerate(stream.with_frames(), start=1):
+
+            def write(image: np.ndarray, instances: FrameInstances) -> None:
                 with predictor.clock.measure("output"):
                     outputs.add(image, instances)
-                if progress is not None:
-                    progress(count)
-            result = predictor.finish(recorder, reader)
+
+            result = predictor.predict_reader(reader, progress, write)
             outputs.settle(result)
         return result
 
