@@ -1,7 +1,7 @@
 """Embeddings of the tracks of a video, and how the one that stands for a track is made of them.
 
 CTVIS (arXiv:2307.12616): the memory of a track moves towards a new embedding as far as that is like the ones before,
-so that a frame on which the object is hidden or blurred does not spoil it. Training uses the same rule.
+so that a frame on which the object is hidden or blurred does not spoil it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from video_mask2former.ops.embedding_memory import guided_by_similarity
 
 MemoryKind: TypeAlias = Literal["similarity_guided", "momentum", "last", "weighted"]
 # Share of the old embedding where the kind is "momentum"
 _MOMENTUM = 0.25
-
-
-def guided_by_similarity(memory: Tensor, earlier: Tensor, new: Tensor) -> Tensor:
-    """Move a memory towards a new embedding, by the mean cosine of that with the earlier ones, never away from it.
-
-    Args:
-        memory: ``(C,)``.
-        earlier: Embeddings before, ``(N, C)``.
-        new: ``(C,)``.
-    """
-    share = F.cosine_similarity(new[None], earlier).mean().clamp(min=0)
-    return (1 - share) * memory + share * new
 
 
 @dataclass
