@@ -14,10 +14,10 @@ import torch
 from video_mask2former import distributed
 from video_mask2former.config import Config, Overrides, apply_overrides
 from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, identify_format, load_weights, read_checkpoint
+from video_mask2former.data.evaluation_sets import open_evaluation_set
 from video_mask2former.engine import TrainingResult
-from video_mask2former.evaluation.dataset_prediction import predict_dataset
-from video_mask2former.evaluation.instance_evaluation import EvaluationOptions
-from video_mask2former.evaluation.measurement import find_ground_truth, measure
+from video_mask2former.evaluation.measurement import measure
+from video_mask2former.evaluation.prediction import predict_dataset
 from video_mask2former.inference import InferenceSettings
 from video_mask2former.metrics import Report
 from video_mask2former.models import VideoMask2Former
@@ -25,6 +25,9 @@ from video_mask2former.recipes import training
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model
 from video_mask2former.recipes.source import config_of_checkpoint, read_config
+from video_mask2former.recipes.tasks import build_task
+from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
+from video_mask2former.tasks.table import task_of_results
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +172,7 @@ def evaluate_model(
     images: str | os.PathLike[str],
     *,
     settings: InferenceSettings | None = None,
+    task: Task | None = None,
     output: str | os.PathLike[str] | None = None,
     is_class_agnostic: bool = False,
     min_score: float = 0.3,
@@ -189,6 +193,8 @@ def evaluate_model(
         images: Folder that its file names are relative to.
         settings: How the model is run. None is as its configuration says, which a model that is already loaded does
             not have: then it is :meth:`InferenceSettings.published`, the protocol of published numbers.
+        task: What is made of its masks. None is what its configuration says, and for a model that is already loaded
+            what the annotations are of.
         output: Folder that keeps the predictions and ``results.json``. A call that was interrupted goes on from what
             is there; another model or other settings are refused. None keeps nothing.
         is_class_agnostic: Compare masks whatever their class.
@@ -202,16 +208,18 @@ def evaluate_model(
         ValueError: If the annotations are wrong or hidden, the model and the dataset have no class in common, or
             ``output`` holds other predictions.
     """
-    truth = find_ground_truth(os.fspath(annotations), os.fspath(images))
+    data = open_evaluation_set(annotations, images)
     chosen = settings or InferenceSettings.published()
     if not isinstance(model, VideoMask2Former):
         if bundled_weights(model) is None:
             raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
         model, config = load_with_config(model)
         chosen = settings or build_settings(config.inference)
+        task = task or build_task(config.inference)
+    task = fitting_task(task, data)
     with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as folder:
-        results = predict_dataset(model, chosen, truth, Path(folder), is_class_agnostic=is_class_agnostic)
-        return measure(truth, results, EvaluationOptions(is_class_agnostic, min_score)).report
+        results = predict_dataset(model, chosen, task, data, Path(folder), is_class_agnostic=is_class_agnostic)
+        return measure(task, data, results, EvaluationOptions(is_class_agnostic, min_score)).report
 
 
 def evaluate_results(
@@ -233,8 +241,9 @@ def evaluate_results(
         FileNotFoundError: If a file does not exist.
         ValueError: If the annotations are hidden, or the results are wrong or do not fit them.
     """
-    truth = find_ground_truth(os.fspath(annotations), None)
-    return measure(truth, Path(results), EvaluationOptions(is_class_agnostic, min_score)).report
+    data = open_evaluation_set(annotations, None)
+    task = fitting_task(task_of_results(results), data)
+    return measure(task, data, Path(results), EvaluationOptions(is_class_agnostic, min_score)).report
 
 
 def training_config(

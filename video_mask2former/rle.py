@@ -30,6 +30,12 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
     ]
 
 
+def merge_rles(rles: Sequence[Rle]) -> Rle:
+    """The union of masks of one size."""
+    merged = coco_mask.merge(list(rles))
+    return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
+
+
 def decode_rle(rle: Rle) -> np.ndarray:
     """Decode to ``(H, W)`` bool."""
     return coco_mask.decode(rle).astype(bool)

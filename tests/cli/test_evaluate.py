@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from video_mask2former.cli import main
 from video_mask2former.config import config_from_mapping, to_yaml
 from video_mask2former.convert import write_checkpoint
-from video_mask2former.evaluation.panoptic_files import read_segment_ids, write_segment_ids
+from video_mask2former.data.panoptic_files import read_segment_ids, write_segment_ids
 from video_mask2former.recipes.model import build_model
 from video_mask2former.rle import encode_masks
 
@@ -301,9 +301,12 @@ def panoptic_dataset(dataset, is_video=False):
         {"id": 11, "name": "fish", "isthing": 0},
     ]
     if is_video:
-        write_segment_ids(dataset / "panoptic" / "v0" / "0.png", ids)
-        frames = [{"file_name": "0.png", "segments_info": segments}] * 2
-        content = {"videos": [{"video_id": "v0"}], "annotations": [{"video_id": "v0", "annotations": frames}]}
+        names = ["00000", "00001"]
+        for name in names:
+            write_segment_ids(dataset / "panoptic" / "video3" / f"{name}.png", ids)
+        frames = [{"file_name": f"{name}.png", "segments_info": segments} for name in names]
+        videos = [{"video_id": "video3", "images": [{"file_name": f"{name}.jpg"} for name in names]}]
+        content = {"videos": videos, "annotations": [{"video_id": "video3", "annotations": frames}]}
     else:
         write_segment_ids(dataset / "panoptic" / "00000.png", ids)
         entry = {"image_id": 12, "file_name": "00000.png", "segments_info": segments}
@@ -325,15 +328,21 @@ def test_panoptic(dataset, model):
     assert {segment["category_id"] for segment in entry["segments_info"]} <= {20, 5}
 
 
-def test_panoptic_videos(dataset, model, capsys):
+def test_panoptic_videos(dataset, model):
     truth = panoptic_dataset(dataset, is_video=True)
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
     assert metrics["PQ"] == metrics["vpq"]["1 frames"] == metrics["vpq"]["mean"] == 1.0
-    assert metrics["per_video"] == {"v0": 1.0}
+    assert metrics["per_video"] == {"video3": 1.0}
     assert page_of(dataset).count("data:image/jpeg") == 1
-    arguments = ["--output", dataset / "out", "--annotations", truth, "--images", dataset / "frames", *model]
-    assert main(["evaluate", *map(str, arguments)]) == 1
-    assert "panoptic prediction is for images" in capsys.readouterr().err
+    arguments = ["--annotations", truth, "--images", dataset / "frames", *model]
+    for mode in ("clip", "online"):
+        metrics = evaluate(dataset, *arguments, f"inference.mode={mode}", "inference.score_threshold=0", output=mode)
+        assert 0 <= metrics["PQ"] <= 1
+        [entry] = json.loads((dataset / mode / "results.json").read_text())["annotations"]
+        assert [frame["file_name"] for frame in entry["annotations"]] == ["00000.png", "00001.png"]
+        for frame in entry["annotations"]:
+            found = np.unique(read_segment_ids(dataset / mode / "results" / "video3" / frame["file_name"]))
+            assert set(found) - {0} == {segment["id"] for segment in frame["segments_info"]}
 
 
 def test_label_maps(dataset, model):

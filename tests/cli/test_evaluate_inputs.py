@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from video_mask2former.cli import main, make_parser
+from video_mask2former.data.panoptic_files import write_segment_ids
 from video_mask2former.data.synthetic import SceneStyle, write_synthetic_dataset
-from video_mask2former.evaluation.panoptic_files import write_segment_ids
 
 MODEL = [
     "model.num_classes=4",

@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from video_mask2former.data.evaluation_sets import annotation_kind
+from video_mask2former.data.panoptic_files import load_panoptic, read_segment_ids, write_segment_ids
 from video_mask2former.evaluation.evaluation_page import Case, choose_cases, draw_case, with_matching_ids, write_page
-from video_mask2former.evaluation.instance_evaluation import ClassMapping, EvaluationOptions, VideoEvaluation
-from video_mask2former.evaluation.panoptic_files import load_panoptic, read_segment_ids, write_segment_ids
 from video_mask2former.evaluation.prediction import PredictionFolder, predict_missing
-from video_mask2former.evaluation.result_files import annotated_areas, annotation_kind
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.tasks import EvaluationOptions
+from video_mask2former.tasks.class_mapping import ClassMapping
+from video_mask2former.tasks.result_files import annotated_areas
+from video_mask2former.tasks.video_instances import VideoEvaluation
 
 SIZE = (30, 40)
 
@@ -60,7 +63,8 @@ class TestVideoEvaluation:
             whole.process(*pair)
             part.process(*pair)
         merged.merge(part.state() for part in parts)
-        assert merged.report() == whole.report()
+        keys = {1: "a", 2: "b"}
+        assert merged.report(keys) == whole.report(keys)
         assert merged.evaluate() == whole.evaluate()
         assert merged.qualities() == whole.qualities()
         merged.reset()
@@ -69,9 +73,9 @@ class TestVideoEvaluation:
     def test_min_score_is_for_identities_alone(self):
         evaluation = VideoEvaluation(["a"], EvaluationOptions(min_score=0.5))
         evaluation.process(video(track(0, score=0.4)), video(track(0)))
-        report = evaluation.report()
+        report = evaluation.report({1: "first"})
         assert report.summary["AP"] == pytest.approx(1.0)
-        assert (report.groups["identity"]["HOTA"], report.samples["per_video"]) == (0.0, {"1": 0.0})
+        assert (report.groups["identity"]["HOTA"], report.samples["per_video"]) == (0.0, {"first": 0.0})
 
 
 class TestPredictionFolder:
@@ -179,8 +183,8 @@ class TestFiles:
         path.write_text(json.dumps({"annotations": [entry]}))
         file = load_panoptic(path)
         with pytest.raises(ValueError, match=r"1\.png: category_id 9 is not in the annotations"):
-            file.read("1", 0, (1, 2))
+            file.read("1", (1, 2))
         with pytest.raises(FileNotFoundError, match="no PNG"):
-            file.read("1", 0, (9,))
+            file.read("1", (9,))
         with pytest.raises(ValueError, match="no entry for 2"):
-            file.read("2", 0, (9,))
+            file.read("2", (9,))

@@ -10,12 +10,13 @@ import torch
 
 from video_mask2former.config import DataConfig
 from video_mask2former.data.color_jitter import ColorJitter
+from video_mask2former.data.evaluation_sets import locate_evaluation_set
+from video_mask2former.data.evaluation_videos import EvaluationVideos
 from video_mask2former.data.missing_images import check_images
 from video_mask2former.data.synthetic import SceneStyle, write_synthetic_dataset
 from video_mask2former.data.transforms import LargeScaleJitter, RandomCrop, RandomFlip, ResizeShortSide
 from video_mask2former.data.warps import RandomCameraPerFrame, RandomRotation
 from video_mask2former.recipes.data import (
-    build_evaluation_videos,
     build_training_loader,
     build_transform,
 )
@@ -103,8 +104,8 @@ def test_classes_of_the_model_must_be_those_of_the_data(folders) -> None:
 
 def test_evaluation_videos(folders) -> None:
     config = small_config(folders[0])
-    videos = build_evaluation_videos(config, config.test[0])
-    assert len(videos) == 3 and videos[0].read().shape == (4, 3, 32, 48)
+    videos = locate_evaluation_set(config.test[0], config.root)
+    assert len(videos) == 3 and [frame.shape for frame in videos[0]] == [(32, 48, 3)] * 4
     assert videos[0].ground_truth().class_names == ("disc", "square", "triangle", "star")
 
 
@@ -116,7 +117,8 @@ def test_missing_images_are_noticed_before_training(folders, tmp_path, caplog) -
     with pytest.raises(FileNotFoundError, match=r"1 of the 12 images of .* are not in .*: 00001/00002\.jpg"):
         build_training_loader(config, batch_size=1, seed=0)
     build_training_loader(config, batch_size=2, seed=0, rank=1, world_size=2)  # the first rank looks
-    videos = build_evaluation_videos(config, config.test[0])
+    videos = locate_evaluation_set(config.test[0], config.root)
+    assert isinstance(videos, EvaluationVideos) and videos.image_folder is not None
     check_images(videos.annotations, videos.image_folder, most_missing=0.1)
     assert "1 of the 12 images" in caplog.text
 
@@ -126,6 +128,6 @@ def test_missing_datasets(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"annotations of ytvis_2019_train are expected at"):
         build_training_loader(config, batch_size=1, seed=0)
     with pytest.raises(FileNotFoundError, match=r"annotations of ytvis_2019_val are expected at"):
-        build_evaluation_videos(config, config.test[0])
+        locate_evaluation_set(config.test[0], config.root)
     with pytest.raises(ValueError, match="at least one dataset"):
         build_training_loader(replace(config, train=()), batch_size=1, seed=0)

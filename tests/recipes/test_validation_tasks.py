@@ -12,19 +12,19 @@ import torch
 
 from video_mask2former.config import apply_overrides
 from video_mask2former.data.annotations import load_annotations
+from video_mask2former.data.evaluation_sets import open_evaluation_set
 from video_mask2former.data.evaluation_videos import EvaluationVideos
+from video_mask2former.data.panoptic_files import write_segment_ids
 from video_mask2former.data.preparation.convert_segment_maps import convert_coco_panoptic
-from video_mask2former.evaluation import pixel_prediction
-from video_mask2former.evaluation.dataset_prediction import predict_dataset
-from video_mask2former.evaluation.instance_evaluation import ClassMapping, EvaluationOptions
-from video_mask2former.evaluation.measurement import find_ground_truth, measure
-from video_mask2former.evaluation.panoptic_files import write_segment_ids
-from video_mask2former.evaluation.prediction import DatasetModel
+from video_mask2former.evaluation.measurement import measure
+from video_mask2former.evaluation.prediction import DatasetPredictor, map_classes, predict_dataset
 from video_mask2former.inference import PanopticSegmentation
-from video_mask2former.recipes import validation_tasks
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model
-from video_mask2former.recipes.validation_tasks import METRICS, start_task
+from video_mask2former.recipes.tasks import build_task
+from video_mask2former.tasks import EvaluationOptions, fitting_task
+from video_mask2former.tasks import panoptic as panoptic_module
+from video_mask2former.tasks import semantic as semantic_module
 from video_mask2former.tasks.postprocess import PanopticSegment
 
 SIZE = (24, 32)
@@ -90,43 +90,47 @@ def semantic(output, size) -> torch.Tensor:
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
 def test_a_task_measures_what_the_command_measures(task, images, small_config, monkeypatch) -> None:
-    for module in (pixel_prediction, validation_tasks):
-        monkeypatch.setattr(module, "image_panoptic", panoptic)
-        monkeypatch.setattr(module, "image_semantic", semantic)
+    monkeypatch.setattr(panoptic_module, "image_panoptic", panoptic)
+    monkeypatch.setattr(semantic_module, "image_semantic", semantic)
     names = {"model.class_names": ["cat", "grass", "dog"], "inference.task": task, "inference.short_side": 32}
     config = apply_overrides(small_config, {**names, "inference.mode": "online"})
     model = build_model(config.model).eval()
     settings = build_settings(config.inference)
 
     videos = EvaluationVideos(load_annotations(images / "segments.json"), images / "images")
-    mapping = ClassMapping(model.class_names, model.num_classes, videos.annotations.class_names)
-    measuring = start_task(config.inference, DatasetModel(model, settings, mapping), videos)
+    chosen = fitting_task(build_task(config.inference), videos)
+    predictor = DatasetPredictor(model, settings, chosen, videos, map_classes(model, videos))
+    evaluator = chosen.evaluator(videos, EvaluationOptions())
     for video in videos:
-        prediction, truth = measuring.process(video)
+        prediction, truth = predictor.predict(video), video.ground_truth()
         assert prediction.size == truth.size == SIZE and prediction.video_id == truth.video_id == video.video_id
-    figures = measuring.evaluator.evaluate()
+        evaluator.process(prediction, truth)
+    figures = evaluator.evaluate()
 
     annotations = {"panoptic": "panoptic.json", "semantic": "labels", "instance": "segments.json"}[task]
-    truth = find_ground_truth(str(images / annotations), str(images / "images"), classes=str(images / "classes.txt"))
-    results = predict_dataset(model, settings, truth, images / "out")
-    assert figures == pytest.approx(dict(measure(truth, results, EvaluationOptions()).report.summary), abs=1e-12)
-    assert tuple(figures) == METRICS[task]
+    data = open_evaluation_set(images / annotations, images / "images", classes=str(images / "classes.txt"))
+    same = fitting_task(chosen, data)
+    assert same.describe() == chosen.describe()
+    results = predict_dataset(model, settings, same, data, images / "out")
+    assert figures == pytest.approx(dict(measure(same, data, results, EvaluationOptions()).report.summary), abs=1e-12)
+    assert tuple(figures) == chosen.metric_names
     if task == "instance":
         assert figures["ARs"] == -1.0 <= figures["ARm"]
     else:
-        assert 0.3 < figures[METRICS[task][0]] < 1
+        assert 0.3 < figures[chosen.metric_names[0]] < 1
 
 
 def test_parts_of_ranks_merge(images, small_config, monkeypatch) -> None:
-    monkeypatch.setattr(validation_tasks, "image_panoptic", panoptic)
+    monkeypatch.setattr(panoptic_module, "image_panoptic", panoptic)
     config = apply_overrides(small_config, {"model.class_names": ["cat", "grass", "dog"], "inference.task": "panoptic"})
     model = build_model(config.model).eval()
     videos = EvaluationVideos(load_annotations(images / "segments.json"), images / "images")
-    mapping = ClassMapping(model.class_names, 3, videos.annotations.class_names)
-    runnable = DatasetModel(model, replace(build_settings(config.inference), short_side=32), mapping)
-    whole, *parts = (start_task(config.inference, runnable, videos) for _ in range(3))
+    settings = replace(build_settings(config.inference), short_side=32)
+    task = build_task(config.inference)
+    predictor = DatasetPredictor(model, settings, task, videos, map_classes(model, videos))
+    whole, *parts = (task.evaluator(videos, EvaluationOptions()) for _ in range(3))
     for index, video in enumerate(videos):
-        whole.process(video)
-        parts[index].process(video)
-    parts[0].evaluator.merge([part.evaluator.state() for part in parts])
-    assert parts[0].evaluator.evaluate() == whole.evaluator.evaluate()
+        for evaluator in (whole, parts[index]):
+            evaluator.process(predictor.predict(video), video.ground_truth())
+    parts[0].merge([part.state() for part in parts])
+    assert parts[0].evaluate() == whole.evaluate()

@@ -14,8 +14,9 @@ from video_mask2former.config import InferenceSettings
 
 if TYPE_CHECKING:
     from video_mask2former.config import DataConfig
-    from video_mask2former.evaluation.measurement import GroundTruth, Task
+    from video_mask2former.data.evaluation_videos import EvaluationSet
     from video_mask2former.metrics import Report
+    from video_mask2former.tasks import Task
 
 _DESCRIPTION = """\
 Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and pictures of the
@@ -100,14 +101,14 @@ def run(args: argparse.Namespace) -> int:
     """Predict if there are no results yet, measure, print tables and write the files."""
     from video_mask2former import distributed
     from video_mask2former.api import bundled_weights
-    from video_mask2former.evaluation.result_files import task_of_results
+    from video_mask2former.tasks.table import task_of_results
 
     if (args.results is None) == (args.config is None):
         raise ValueError("give either --results, or a model with --config and --weights.")
     if args.results is not None:
         if args.overrides or args.weights or flags_as_overrides(args, "inference", InferenceSettings):
             raise ValueError("--weights and options of the configuration are for predicting; --results needs none.")
-        _measure(args, _find_ground_truth(args, task_of_results(args.results)), Path(args.results))
+        _measure(args, *_find_ground_truth(args, task_of_results(args.results)), Path(args.results))
         return 0
     if args.weights is None and bundled_weights(args.config) is None:
         raise ValueError(f"{args.config} has no weights to be measured: give them with --weights.")
@@ -122,8 +123,9 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
 
     from video_mask2former import distributed
     from video_mask2former.api import load_with_config
-    from video_mask2former.evaluation.dataset_prediction import predict_dataset
+    from video_mask2former.evaluation.prediction import predict_dataset
     from video_mask2former.recipes.inference import build_settings
+    from video_mask2former.recipes.tasks import build_task
     from video_mask2former.results import pack_submission
 
     with distributed.process_group(device_type), logging_redirect_tqdm():
@@ -132,60 +134,64 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
         device = distributed.choose_device(args.device, "--device")
         overrides = [*args.overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
         model, config = load_with_config(args.config, args.weights, overrides, device=device)
-        truth = _find_ground_truth(args, config.inference.task, config.data)
-        results = predict_dataset(
-            model,
-            build_settings(config.inference),
-            truth,
-            Path(args.output),
-            is_class_agnostic=args.class_agnostic,
-            object_mask_threshold=config.inference.object_mask_threshold,
-            overlap_threshold=config.inference.overlap_threshold,
-        )
+        task, data = _find_ground_truth(args, build_task(config.inference), config.data)
+        settings, output = build_settings(config.inference), Path(args.output)
+        results = predict_dataset(model, settings, task, data, output, is_class_agnostic=args.class_agnostic)
         if distributed.is_main_process():
-            if truth.is_hidden:
+            if not data.has_annotations:
                 submission = results.with_suffix(".zip")
                 pack_submission(results, submission)
                 print(f"the annotations are hidden, so nothing is measured; wrote {results} and {submission}")
             else:
-                _measure(args, truth, results)
+                _measure(args, task, data, results)
     return 0
 
 
-def _find_ground_truth(args: argparse.Namespace, task: Task, data: DataConfig | None = None) -> GroundTruth:
+def _find_ground_truth(
+    args: argparse.Namespace, task: Task, config: DataConfig | None = None
+) -> tuple[Task, EvaluationSet]:
     """From --annotations, from --dataset, or from the data section of the configuration of a model."""
-    from video_mask2former.evaluation.measurement import find_ground_truth
+    from video_mask2former.data.evaluation_sets import locate_evaluation_set, open_evaluation_set
+    from video_mask2former.tasks import fitting_task
 
     if args.annotations is not None and args.dataset is not None:
         raise ValueError("give --annotations or --dataset, not both.")
+    if args.annotations is not None:
+        data = open_evaluation_set(
+            args.annotations,
+            args.images,
+            classes=args.classes,
+            label_offset=args.label_offset,
+            may_be_hidden=config is not None,
+        )
+        return fitting_task(task, data), data
     dataset = args.dataset
-    if args.annotations is None and dataset is None:
-        if data is None or len(data.test) != 1:
+    if dataset is None:
+        if config is None or len(config.test) != 1:
             raise ValueError("there is no ground truth: give --annotations GT.json or --dataset NAME.")
-        [dataset] = data.test
-    return find_ground_truth(
-        args.annotations,
+        [dataset] = config.test
+    root = None if config is None else config.root
+    data = locate_evaluation_set(
+        dataset,
+        root,
         args.images,
-        dataset=dataset,
-        root=None if data is None else data.root,
-        classes=args.classes,
-        label_offset=args.label_offset,
-        task=task,
-        may_be_hidden=data is not None,
+        as_label_pictures=task.forms != ("instances",),
+        may_be_hidden=config is not None,
     )
+    return fitting_task(task, data), data
 
 
-def _measure(args: argparse.Namespace, truth: GroundTruth, results: Path) -> None:
-    from video_mask2former.evaluation.instance_evaluation import EvaluationOptions
+def _measure(args: argparse.Namespace, task: Task, data: EvaluationSet, results: Path) -> None:
     from video_mask2former.evaluation.measurement import long_videos, measure
+    from video_mask2former.tasks import EvaluationOptions
 
     options = EvaluationOptions(
         is_class_agnostic=args.class_agnostic,
         min_score=args.min_score,
-        long_video_ids=long_videos(truth, args.short_videos, args.long_from),
+        long_video_ids=long_videos(data, args.short_videos, args.long_from),
     )
     output = Path(args.output)
-    measurement = measure(truth, results, options)
+    measurement = measure(task, data, results, options)
     measurement.report.write(output / "metrics.json")
     _print_tables(measurement.report)
     written = [output / "metrics.json"]

@@ -1,18 +1,27 @@
-"""Videos to run a model on and measure it: frames read when asked for, ground truth beside them."""
+"""Videos to run a model on and measure it: frames read when asked for, ground truth beside them.
+
+Images are videos of one frame. Whatever form a dataset has, its ground truth is read as tracks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
-from torch import Tensor
 
 from video_mask2former.data.annotations import AnnotationSet
-from video_mask2former.data.image_files import read_frames, read_image
+from video_mask2former.data.image_files import read_image
+from video_mask2former.data.label_maps import LabelMapFolder
+from video_mask2former.data.missing_images import check_images
+from video_mask2former.data.panoptic_files import PanopticFile
 from video_mask2former.structures import VideoInstances
+
+AnnotationForm = Literal["instances", "panoptic", "label maps"]
 
 
 @dataclass(frozen=True)
@@ -20,33 +29,29 @@ class EvaluationVideo:
     """One video of a dataset.
 
     Attributes:
-        video_id: The dataset's id of it.
-        size: Height and width of its frames.
-        paths: Image file of each frame.
-        class_names: The dataset's classes.
-        annotations: The dataset.
-        index: Position in the dataset.
+        video_id: A number of its own in the dataset.
+        key: The dataset's own id of it.
+        name: What files about it are called, without suffix; may have folders in it.
+        title: What people call it.
+        paths: Image file of each frame; None where the folder of the images is not known.
+        size: Height and width of its frames; None takes the images as they are.
+        read_ground_truth: Reads the annotated tracks.
     """
 
     video_id: int
-    size: tuple[int, int]
-    paths: tuple[Path, ...]
-    class_names: tuple[str, ...]
-    annotations: AnnotationSet
-    index: int
+    key: int | str
+    name: str
+    title: str
+    paths: tuple[Path, ...] | None
+    size: tuple[int, int] | None
+    read_ground_truth: Callable[[], VideoInstances]
 
-    @property
-    def num_frames(self) -> int:
-        """Length of the video."""
-        return len(self.paths)
+    def __len__(self) -> int:
+        return len(self._known_paths())
 
-    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Some of the frames, RGB, ``(T, 3, H, W)`` uint8."""
-        return read_frames(self.paths[start:stop], self.size)
-
-    def frames(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[np.ndarray]:
         """The frames one after the other, RGB, ``(H, W, 3)`` uint8, each read when it is asked for."""
-        for path in self.paths:
+        for path in self._known_paths():
             yield read_image(path, self.size)
 
     def ground_truth(self) -> VideoInstances:
@@ -55,23 +60,36 @@ class EvaluationVideo:
         Raises:
             ValueError: If the annotations of the dataset are hidden.
         """
-        return self.annotations.ground_truth(self.index)
+        return replace(self.read_ground_truth(), video_id=self.video_id)
+
+    def _known_paths(self) -> tuple[Path, ...]:
+        if self.paths is None:
+            raise ValueError("predicting needs the images: give their folder with --images.")
+        return self.paths
 
 
-class EvaluationVideos(Sequence[EvaluationVideo]):
-    """All videos of a dataset, in the order of their ids.
+class EvaluationSet(Sequence[EvaluationVideo], ABC):
+    """All videos of a dataset, in the order of the dataset.
 
-    Args:
-        annotations: The videos and their annotations.
-        image_folder: Folder that the file names are relative to.
+    Attributes:
+        path: The annotation file or folder.
+        image_folder: Folder of the images, None if unknown.
+        form: What is annotated.
+        class_names: Name of each class.
+        category_ids: The dataset's category id of each class.
+        is_thing: Whether each class has countable objects.
+        is_of_images: Whether every video is one image.
+        has_annotations: False where only the videos are listed, and their annotations are kept by a server.
     """
 
-    def __init__(self, annotations: AnnotationSet, image_folder: Path) -> None:
-        self.annotations = annotations
-        self.image_folder = image_folder
-
-    def __len__(self) -> int:
-        return len(self.annotations)
+    path: Path
+    image_folder: Path | None
+    form: AnnotationForm
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    is_thing: tuple[bool, ...]
+    is_of_images: bool
+    has_annotations: bool = True
 
     @overload
     def __getitem__(self, index: int) -> EvaluationVideo: ...
@@ -84,13 +102,136 @@ class EvaluationVideos(Sequence[EvaluationVideo]):
             return [self._video(position) for position in range(*index.indices(len(self)))]
         return self._video(range(len(self))[index])
 
+    def check_images(self) -> None:
+        """Look for all images before hours are spent on predicting them.
+
+        Raises:
+            FileNotFoundError: If one is missing.
+        """
+        if self.image_folder is None:
+            return
+        for video in self:
+            for path in video.paths or ():
+                if not path.is_file():
+                    raise FileNotFoundError(f"no image {path}, which {self.path} annotates. Is the folder right?")
+
+    @abstractmethod
+    def _video(self, index: int) -> EvaluationVideo: ...
+
+
+class EvaluationVideos(EvaluationSet):
+    """The videos or images of a YouTube-VIS or COCO file.
+
+    Args:
+        annotations: The videos and their annotations.
+        image_folder: Folder that the file names are relative to.
+        is_of_images: Whether it is a file of images; None if every video is one frame.
+    """
+
+    def __init__(
+        self, annotations: AnnotationSet, image_folder: Path | None, *, is_of_images: bool | None = None
+    ) -> None:
+        self.annotations = annotations
+        self.path, self.image_folder, self.form = annotations.path, image_folder, "instances"
+        self.class_names, self.category_ids = annotations.class_names, annotations.category_ids
+        self.is_thing = annotations.is_thing
+        self.is_of_images = annotations.is_of_images if is_of_images is None else is_of_images
+        self.has_annotations = annotations.has_annotations
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def check_images(self) -> None:
+        """See :meth:`EvaluationSet.check_images`; folders are listed once, no file is opened."""
+        if self.image_folder is not None:
+            check_images(self.annotations, self.image_folder, most_missing=0.0)
+
     def _video(self, index: int) -> EvaluationVideo:
         record = self.annotations[index]
+        first = record.file_names[0]
         return EvaluationVideo(
             video_id=record.video_id,
+            key=record.video_id,
+            name=os.path.splitext(os.path.basename(first))[0] if self.is_of_images else str(record.video_id),
+            title=f"{os.path.dirname(first) or first} (id {record.video_id})",
+            paths=_paths(self.image_folder, record.file_names),
             size=record.size,
-            paths=tuple(self.image_folder / name for name in record.file_names),
-            class_names=self.annotations.class_names,
-            annotations=self.annotations,
-            index=index,
+            read_ground_truth=lambda: self.annotations.ground_truth(index),
         )
+
+
+class PanopticVideos(EvaluationSet):
+    """The images of a COCO panoptic file, or the videos of one in the form of VIPSeg.
+
+    Args:
+        file: The annotations.
+        image_folder: Folder that the file names are relative to.
+    """
+
+    def __init__(self, file: PanopticFile, image_folder: Path | None) -> None:
+        if not file.categories:
+            raise ValueError(f"{file.path} must list its categories, as annotation files do. Is it a result file?")
+        self.file = file
+        self.path, self.image_folder, self.form = file.path, image_folder, "panoptic"
+        self.class_names, self.category_ids = file.class_names, file.category_ids
+        self.is_thing, self.is_of_images = file.is_thing, not file.is_video
+        self._keys = list(file.samples)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _video(self, index: int) -> EvaluationVideo:
+        key = self._keys[index]
+        sample = self.file.samples[key]
+        return EvaluationVideo(
+            video_id=index,
+            key=sample.id,
+            name=Path(sample.frames[0].file_name).stem if self.is_of_images else key,
+            title=key,
+            paths=_paths(self.image_folder, [frame.image_path for frame in sample.frames]),
+            size=None,
+            read_ground_truth=lambda: self.file.read(key, self.category_ids),
+        )
+
+
+class LabelledImages(EvaluationSet):
+    """The images of a folder of label maps.
+
+    Args:
+        folder: The label maps.
+        class_names: Name of each class.
+        image_folder: Folder of the images, which have the names of the label maps.
+    """
+
+    IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+    def __init__(self, folder: LabelMapFolder, class_names: Sequence[str], image_folder: Path | None) -> None:
+        self.folder = folder
+        self.path, self.image_folder, self.form = folder.path, image_folder, "label maps"
+        self.class_names, self.category_ids = tuple(class_names), tuple(range(len(class_names)))
+        self.is_thing, self.is_of_images = (False,) * len(class_names), True
+        self._names = folder.names()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _video(self, index: int) -> EvaluationVideo:
+        name = self._names[index]
+        return EvaluationVideo(
+            video_id=index,
+            key=name,
+            name=name,
+            title=name,
+            paths=None if self.image_folder is None else (self._image_path(self.image_folder, name),),
+            size=None,
+            read_ground_truth=lambda: self.folder.read_instances(name, len(self.class_names)),
+        )
+
+    def _image_path(self, folder: Path, name: str) -> Path:
+        """The image of a label map, whatever its suffix."""
+        paths = [folder / f"{name}{suffix}" for suffix in self.IMAGE_SUFFIXES]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _paths(folder: Path | None, names: Sequence[str]) -> tuple[Path, ...] | None:
+    return None if folder is None else tuple(folder / name for name in names)

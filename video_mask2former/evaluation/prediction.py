@@ -6,25 +6,22 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
-from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
-from video_mask2former.evaluation.instance_evaluation import ClassMapping
-from video_mask2former.evaluation.result_files import video_of_image
-from video_mask2former.inference import InferenceSettings, StageClock, VideoPredictor, for_classes, image_instances
-from video_mask2former.inference.model_runner import ModelRunner
+from video_mask2former.config import InferenceSettings
+from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
+from video_mask2former.inference import VideoPredictor
 from video_mask2former.models import VideoMask2Former
-from video_mask2former.results import CocoDetectionsWriter, write_youtube_vis
-from video_mask2former.results.json_array_file import JsonArrayFile
-from video_mask2former.structures import ClipOutput
+from video_mask2former.structures import VideoInstances
+from video_mask2former.tasks import Task
+from video_mask2former.tasks.class_mapping import ClassMapping
 
 logger = logging.getLogger(__name__)
 
@@ -75,68 +72,114 @@ class PredictionFolder:
         return None
 
 
-@dataclass(frozen=True)
-class DatasetModel:
-    """A model and how it is run on a dataset.
+class DatasetPredictor:
+    """A model with everything that running it on a dataset takes.
 
-    Attributes:
+    Args:
         model: In evaluation mode, on the device it shall run on.
         settings: How it is run.
-        mapping: Its classes to those of the dataset.
+        task: What is made of its masks; it must fit the dataset.
+        data: The dataset; only its images, sizes and classes are looked at.
+        mapping: Classes of the model to those of the dataset.
     """
 
-    model: VideoMask2Former
-    settings: InferenceSettings
-    mapping: ClassMapping
+    def __init__(
+        self,
+        model: VideoMask2Former,
+        settings: InferenceSettings,
+        task: Task,
+        data: EvaluationSet,
+        mapping: ClassMapping,
+    ) -> None:
+        self._model, self._settings, self._task, self._data = model, settings, task, data
+        self._mapping = mapping
+        is_thing = [label is not None and data.is_thing[label] for label in mapping.labels]
+        self._predictor = VideoPredictor(model, settings, task, is_thing=is_thing)
 
-    def describe(self, dataset: str, **further: Any) -> dict[str, Any]:
-        """What identifies predictions: the very weights, the settings and the dataset."""
+    def predict(self, video: EvaluationVideo) -> VideoInstances:
+        """The answer for one video, with the labels of the dataset."""
+        return replace(self._mapping.apply(self._predictor.predict(video)), video_id=video.video_id)
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies predictions: the very weights, the settings, the task and the dataset."""
         digest = hashlib.sha256()
-        for name, tensor in self.model.state_dict().items():
+        for name, tensor in self._model.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        settings = {key: value for key, value in self.settings.describe().items() if key not in _NEUTRAL_SETTINGS}
-        return {"weights": digest.hexdigest(), "settings": settings, "dataset": dataset, **further}
+        settings = {key: value for key, value in self._settings.describe().items() if key not in _NEUTRAL_SETTINGS}
+        return {
+            "weights": digest.hexdigest(),
+            "settings": settings,
+            "dataset": str(self._data.path),
+            "task": self._task.describe(),
+        }
 
 
-def predict_videos(model: DatasetModel, videos: EvaluationVideos, output: Path) -> Path:
-    """Predict the tracks of every video and write ``results.json`` to ``output``.
+def predict_dataset(
+    model: VideoMask2Former,
+    settings: InferenceSettings,
+    task: Task,
+    data: EvaluationSet,
+    output: Path,
+    *,
+    is_class_agnostic: bool = False,
+) -> Path:
+    """Predict every video of a dataset, and leave results in a folder; what is there already is not predicted again.
 
-    Every process predicts its share; the file is the same however many there are.
+    Every process predicts its share; the files are the same however many there are.
+
+    Args:
+        model: In evaluation mode, on the device it shall run on.
+        settings: How it is run.
+        task: What is made of its masks.
+        data: The dataset; only its images, sizes and classes are looked at.
+        output: Folder for the results.
+        is_class_agnostic: Keep predictions of classes that the dataset does not have.
+
+    Returns:
+        The file or folder of results.
+
+    Raises:
+        FileNotFoundError: If an image is missing.
+        ValueError: If the folder of images is unknown, or the model and the dataset have no class in common.
     """
-    folder = PredictionFolder(output / "predictions", model.describe(str(videos.annotations.path), task="tracks"))
-    predictor = VideoPredictor(model.model, model.settings)
+    if data.image_folder is None:
+        raise ValueError("predicting needs the images: give their folder with --images.")
+    mapping = map_classes(model, data, is_class_agnostic=is_class_agnostic)
+    if distributed.is_main_process():
+        data.check_images()
+    predictor = DatasetPredictor(model, settings, task, data, mapping)
+    folder = PredictionFolder(output / "predictions", predictor.describe())
+    video_ids = [video.video_id for video in data]
 
     def predict(index: int) -> None:
-        video = videos[index]
-        prediction = model.mapping.apply(predictor.predict(_Frames(video)))
-        named = replace(prediction, video_id=video.video_id)
-        write_youtube_vis(folder.path(video.video_id), [named], videos.annotations.category_ids)
+        video = data[index]
+        task.write(predictor.predict(video), video, data, folder.path(video.video_id))
 
-    return _predict_and_join(folder, videos, predict, output / "results.json")
-
-
-def predict_images(model: DatasetModel, images: EvaluationVideos, output: Path) -> Path:
-    """Predict the instances of every image and write ``results.json``, in the form of COCO, to ``output``."""
-    folder = PredictionFolder(output / "predictions", model.describe(str(images.annotations.path), task="instances"))
-    decode = image_decoder(model)
-    settings = for_classes(model.settings, model.model.class_names, model.model.num_classes)
-
-    def predict(index: int) -> None:
-        image = images[index]
-        frame = image_instances(decode(next(image.frames())), image.size, settings)
-        prediction = model.mapping.apply(video_of_image(frame, image.video_id))
-        category_ids, image_ids = images.annotations.category_ids, {0: image.video_id}
-        with CocoDetectionsWriter(folder.path(image.video_id), category_ids, image_ids) as writer:
-            writer.write(prediction.at_frame(0))
-
-    return _predict_and_join(folder, images, predict, output / "results.json")
+    predict_missing(folder, video_ids, predict)
+    results = task.results_path(output)
+    if distributed.is_main_process():
+        task.join(folder.entries(video_ids), output)
+    distributed.barrier()
+    return results
 
 
-def image_decoder(model: DatasetModel) -> Callable[[np.ndarray], ClipOutput]:
-    """A function from an RGB image ``(H, W, 3)`` to the model's output for it."""
-    runner = ModelRunner(model.model, model.settings, StageClock())
-    return lambda image: runner.decode(runner.encode([image], 1))
+def map_classes(model: VideoMask2Former, data: EvaluationSet, *, is_class_agnostic: bool = False) -> ClassMapping:
+    """Classes of a model to those of a dataset; the log names those that the dataset does not have.
+
+    Raises:
+        ValueError: If they have no class in common.
+    """
+    mapping = ClassMapping(model.class_names, model.num_classes, data.class_names, is_class_agnostic=is_class_agnostic)
+    if mapping.unknown:
+        logger.warning(
+            "%d of the model's %d classes are not in %s, and what is found of them is left out: %s",
+            len(mapping.unknown),
+            model.num_classes,
+            data.path,
+            ", ".join(mapping.unknown),
+        )
+    return mapping
 
 
 def predict_missing(folder: PredictionFolder, sample_ids: Sequence[int], predict: Callable[[int], None]) -> None:
@@ -155,29 +198,3 @@ def predict_missing(folder: PredictionFolder, sample_ids: Sequence[int], predict
     for index in tqdm(todo, desc="predict", disable=None if distributed.is_main_process() else True):
         predict(index)
     distributed.barrier()
-
-
-def _predict_and_join(
-    folder: PredictionFolder, videos: EvaluationVideos, predict: Callable[[int], None], path: Path
-) -> Path:
-    video_ids = [int(video_id) for video_id in videos.annotations.packed.video_ids]
-    predict_missing(folder, video_ids, predict)
-    if distributed.is_main_process():
-        with JsonArrayFile(path) as array:
-            for entry in folder.entries(video_ids):
-                array.append(entry)
-    distributed.barrier()
-    return path
-
-
-class _Frames:
-    """The frames of a video with their number, each read when it is due."""
-
-    def __init__(self, video: EvaluationVideo) -> None:
-        self._video = video
-
-    def __len__(self) -> int:
-        return self._video.num_frames
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return self._video.frames()

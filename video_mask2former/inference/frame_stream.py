@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.clips import ClipWindow, WindowBuffer, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.model_runner import ModelRunner, as_tensor
 from video_mask2former.inference.trackers import make_tracker
-from video_mask2former.rle import Rle
-from video_mask2former.structures import ClipOutput, FrameInstances
-from video_mask2former.tasks.mask_encoding import encode_clip_masks
-from video_mask2former.tasks.postprocess import output_geometry
-from video_mask2former.tasks.recorder import TrackRecorder
-from video_mask2former.tasks.selection import Selection, select_instances
-from video_mask2former.tracking import TrackUpdate
+from video_mask2former.structures import FrameInstances
+from video_mask2former.tasks import AnswerRules, Task, TrackedWindow
+from video_mask2former.tasks.recorder import Recorder
 
 IndexedFrame = tuple[int, np.ndarray]  # index in the source video; uint8 RGB (H, W, 3)
 
@@ -41,7 +36,8 @@ class FrameStream(Iterator[FrameInstances]):
     Args:
         runner: The model.
         frames: Frames with their index in the source, ascending.
-        settings: Windows, tracker and what is reported, classes by index.
+        task: What is made of the masks.
+        rules: Windows, tracker and what is reported.
         clock: Told how long each stage takes.
         recorder: Given all tracks, if any.
     """
@@ -50,20 +46,20 @@ class FrameStream(Iterator[FrameInstances]):
         self,
         runner: ModelRunner,
         frames: Iterator[IndexedFrame],
-        settings: InferenceSettings,
+        task: Task,
+        rules: AnswerRules,
         *,
         clock: StageClock,
-        recorder: TrackRecorder | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._runner = runner
         self._frames = frames
-        self._settings = settings
-        # a frame shows each track once, whatever the settings say of the final result
-        self._shown = replace(settings, one_label_per_query=True)
+        self._task = task
+        self._rules = rules
         self._clock = clock
         self._recorder = recorder
-        self._tracker = make_tracker(settings)
-        self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(WindowPlan.of(settings))
+        self._tracker = make_tracker(rules.settings)
+        self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(WindowPlan.of(rules.settings))
         self._pending: deque[tuple[np.ndarray, FrameInstances]] = deque()
         self._last_read = -1
         self._is_flushed = False
@@ -96,7 +92,7 @@ class FrameStream(Iterator[FrameInstances]):
         buffer["items"] = [(index, as_tensor(image)) for index, image in buffer["items"]]
         return {
             "version": STATE_VERSION,
-            "settings": _identity(self._settings),
+            "settings": _identity(self._rules.settings),
             "tracker": self._tracker.state_dict(),
             "buffer": buffer,
             "pending": [(as_tensor(image), asdict(instances)) for image, instances in self._pending],
@@ -111,7 +107,7 @@ class FrameStream(Iterator[FrameInstances]):
             ValueError: If it was saved with other settings of windows or tracker, or by another version.
         """
         check_state(state)
-        mine = _identity(self._settings)
+        mine = _identity(self._rules.settings)
         for name, value in state["settings"].items():
             if mine[name] != value:
                 raise ValueError(
@@ -150,36 +146,12 @@ class FrameStream(Iterator[FrameInstances]):
         output = self._runner.decode(features, self._tracker.next_queries())
         with self._clock.measure("tracking"):
             update = self._tracker.update(output, [index for index, _ in frames])
-            selection = select_instances(update.class_logits, self._shown)
         with self._clock.measure("masks"):
-            new = slice(window.first_new - window.start, len(frames))
-            self._queue(output, update, selection, frames, new)
-
-    def _queue(
-        self, output: ClipOutput, update: TrackUpdate, shown: Selection, frames: list[IndexedFrame], new: slice
-    ) -> None:
-        """Encode the masks of the new frames, record them, and queue what is shown of them."""
-        rows = shown.indices.tolist()
-        if self._recorder is not None:
-            self._recorder.add_update(update)
-            rows += [row for row in range(len(update)) if row not in set(rows)]
-        queries = torch.tensor([update.query_indices[row] for row in rows], dtype=torch.int64)
-        mask_logits = output.mask_logits if update.mask_logits is None else update.mask_logits
-        chosen = mask_logits.frames(new.start, new.stop).select(queries.to(mask_logits.embeddings.device))
-        likeliest = update.class_logits[rows].softmax(dim=1)[:, :-1].max(dim=1)
-        here = update.clip_logits[rows].softmax(dim=1).gather(1, likeliest.indices[:, None])[:, 0].tolist()
-        masks = encode_clip_masks(
-            chosen,
-            output_geometry(output, frames[0][1].shape[:2]),
-            scores=likeliest.values.tolist() if self._settings.resolve_overlaps else None,
-        )
-        for (index, image), frame_masks in zip(frames[new], masks, strict=True):
-            if self._recorder is not None:
-                self._recorder.add_frame(index)
-                for row, mask, score in zip(rows, frame_masks, here, strict=True):
-                    if mask is not None:
-                        self._recorder.add_mask(update.track_ids[row], index, mask, score)
-            self._pending.append((image, _frame_instances(index, image, update, shown, frame_masks)))
+            first_new = window.first_new - window.start
+            new = frames[first_new:]
+            tracked = TrackedWindow(update, output, [index for index, _ in new], first_new, images[0].shape[:2])
+            answers = self._task.window_frames(tracked, self._rules, self._recorder)
+        self._pending.extend(zip([image for _, image in new], answers, strict=True))
 
 
 def check_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,22 +166,6 @@ def check_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
             f"{state.get('version')!r} with {sorted(map(str, state))[:5]}."
         )
     return state
-
-
-def _frame_instances(
-    index: int, image: np.ndarray, update: TrackUpdate, shown: Selection, masks: list[Rle | None]
-) -> FrameInstances:
-    """The shown tracks that have a mask on this frame; ``masks`` begins with theirs, in their order."""
-    fields = zip(shown.indices.tolist(), shown.labels.tolist(), shown.scores.tolist(), masks, strict=False)
-    visible = [(update.track_ids[row], label, score, mask) for row, label, score, mask in fields if mask is not None]
-    return FrameInstances(
-        index,
-        image.shape[:2],
-        track_ids=tuple(track_id for track_id, _, _, _ in visible),
-        labels=tuple(label for _, label, _, _ in visible),
-        scores=tuple(score for _, _, score, _ in visible),
-        segmentations=tuple(mask for _, _, _, mask in visible),
-    )
 
 
 def _identity(settings: InferenceSettings) -> dict[str, Any]:

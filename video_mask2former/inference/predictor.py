@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
 from video_mask2former.structures import FrameInstances, VideoInstances
-from video_mask2former.tasks.postprocess import clip_instances
-from video_mask2former.tasks.recorder import TrackRecorder
+from video_mask2former.tasks import AnswerRules, Task, VideoInstanceTask
+from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
@@ -30,17 +30,29 @@ class VideoPredictor:
     Args:
         model: In eval mode, on the device it shall run on.
         settings: How it is run; the defaults of :class:`InferenceSettings` if None.
+        task: What is made of its masks; instances if None.
+        is_thing: Whether each class of the model has countable objects; None: all have.
 
     Attributes:
         settings: How it is run, classes by index.
         clock: Where the time went, over all videos so far.
         class_names: Names of the model's classes.
+        task: What is made of its masks.
     """
 
-    def __init__(self, model: SegmentationModel, settings: InferenceSettings | None = None) -> None:
+    def __init__(
+        self,
+        model: SegmentationModel,
+        settings: InferenceSettings | None = None,
+        task: Task | None = None,
+        *,
+        is_thing: Sequence[bool] | None = None,
+    ) -> None:
         self.clock = StageClock()
         self.class_names = tuple(model.class_names)
         self.settings = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
+        self.task = task or VideoInstanceTask()
+        self._rules = AnswerRules(self.settings, tuple(is_thing or (True,) * model.num_classes))
         self._runner = ModelRunner(model, self.settings, self.clock)
 
     def predict(
@@ -79,7 +91,7 @@ class VideoPredictor:
             on_frame: Called with each frame and what is known of it when its window is done; never for a video that
                 is decoded as one clip.
         """
-        if self.settings.is_whole_clip:
+        if self.settings.is_whole_clip or self.task.is_of_images:
             return self._predict_clip(reader, progress)
         recorder = self.recorder(reader.size)
         stream = self.stream(read_frames(reader), recorder=recorder)
@@ -94,7 +106,7 @@ class VideoPredictor:
         self,
         frames: Iterator[IndexedFrame],
         *,
-        recorder: TrackRecorder | None = None,
+        recorder: Recorder | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> FrameStream:
         """The instances of each frame, as windows fill up.
@@ -104,16 +116,16 @@ class VideoPredictor:
             recorder: From :meth:`recorder`, if tracks are wanted in the end, too.
             state: Continue from this state of an earlier stream; ``frames`` begin with the one after its last.
         """
-        stream = FrameStream(self._runner, frames, self.settings, clock=self.clock, recorder=recorder)
+        stream = FrameStream(self._runner, frames, self.task, self._rules, clock=self.clock, recorder=recorder)
         if state is not None:
             stream.load_state_dict(state)
         return stream
 
-    def recorder(self, size: tuple[int, int]) -> TrackRecorder:
+    def recorder(self, size: tuple[int, int]) -> Recorder:
         """Collects the tracks of one video with frames of this size."""
-        return TrackRecorder(size, self.settings)
+        return self.task.recorder(size, self._rules)
 
-    def finish(self, recorder: TrackRecorder, reader: VideoReader) -> VideoInstances:
+    def finish(self, recorder: Recorder, reader: VideoReader) -> VideoInstances:
         """The tracks of a video that was streamed to its end.
 
         Raises:
@@ -144,7 +156,7 @@ class VideoPredictor:
         output = self._runner.decode(features)
         del features
         with self.clock.measure("masks"):
-            tracks = clip_instances(output, indices, reader.size, self.settings)
+            tracks = self.task.clip_tracks(output, indices, reader.size, self._rules)
         self.clock.num_frames += len(indices)
         length = max(reader.source_num_frames or 0, indices[-1] + 1)
         return VideoInstances(tracks, length, reader.size, reader.frame_rate, self.class_names)

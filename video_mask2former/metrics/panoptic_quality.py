@@ -38,6 +38,40 @@ class PanopticMap:
             )
 
 
+@dataclass(frozen=True)
+class SegmentOverlaps:
+    """What the measures of a sample need to know: how many pixels each two segments share, frame by frame.
+
+    Attributes:
+        sample_id: The dataset's id of the image or video.
+        frames: For each frame, (predicted, annotated) segment to the pixels they share; 0 is void.
+        labels: Predicted segment to class.
+        target_labels: Annotated segment to class.
+        crowd_ids: Annotated segments that mark a group.
+    """
+
+    sample_id: int
+    frames: tuple[Mapping[tuple[int, int], int], ...]
+    labels: Mapping[int, int]
+    target_labels: Mapping[int, int]
+    crowd_ids: frozenset[int] = field(default_factory=frozenset)
+
+    def windows(self, num_frames: int | None) -> Iterator[Mapping[tuple[int, int], int]]:
+        """The pixels shared in every window of so many consecutive frames; None is the whole sample."""
+        length = len(self.frames) if num_frames is None else min(num_frames, len(self.frames))
+        shared: dict[tuple[int, int], int] = {}
+        for index, frame in enumerate(self.frames):
+            for pair, pixels in frame.items():
+                shared[pair] = shared.get(pair, 0) + pixels
+            if index >= length:
+                for pair, pixels in self.frames[index - length].items():
+                    shared[pair] -= pixels
+                    if not shared[pair]:
+                        del shared[pair]
+            if index >= length - 1:
+                yield shared
+
+
 @dataclass
 class PanopticCounts:
     """What was found and missed of one class."""
@@ -96,21 +130,24 @@ class PanopticQualityEvaluator:
         Raises:
             ValueError: If the two differ in size, or it was processed before.
         """
-        if prediction.segment_ids.shape != ground_truth.segment_ids.shape:
-            raise ValueError(
-                f"prediction of sample {ground_truth.sample_id} must have the shape of its ground truth, "
-                f"{ground_truth.segment_ids.shape}, got {prediction.segment_ids.shape}. Resize it to the original size."
-            )
-        check_new(ground_truth.sample_id, self._samples)
+        self.process_overlaps(compare_segments(prediction, ground_truth))
+
+    def process_overlaps(self, overlaps: SegmentOverlaps) -> None:
+        """Take one image or video whose segments were compared already.
+
+        Raises:
+            ValueError: If it was processed before, or a label is no class.
+        """
+        check_new(overlaps.sample_id, self._samples)
         counts: dict[int, PanopticCounts] = {}
-        for window in _windows(len(ground_truth.segment_ids), self.num_window_frames):
-            _count_segments(prediction, ground_truth, window, counts)
+        for shared in overlaps.windows(self.num_window_frames):
+            _count_segments(overlaps, shared, counts)
         unknown = [label for label in counts if not 0 <= label < len(self.class_names)]
         if unknown:
             raise ValueError(
-                f"labels of sample {ground_truth.sample_id} must be in [0, {len(self.class_names)}), got {unknown[0]}."
+                f"labels of sample {overlaps.sample_id} must be in [0, {len(self.class_names)}), got {unknown[0]}."
             )
-        self._samples[ground_truth.sample_id] = counts
+        self._samples[overlaps.sample_id] = counts
 
     def state(self) -> dict[int, dict[int, PanopticCounts]]:
         """What was kept of the samples so far."""
@@ -163,45 +200,56 @@ def _mean_quality(counts: Iterable[PanopticCounts]) -> tuple[float, ...]:
     return tuple(np.mean(qualities, axis=0).tolist()) if qualities else (UNDEFINED,) * 3
 
 
-def _windows(num_frames: int, num_window_frames: int | None) -> Iterator[slice]:
-    length = num_frames if num_window_frames is None else min(num_window_frames, num_frames)
-    for start in range(num_frames - length + 1):
-        yield slice(start, start + length)
+def compare_segments(prediction: PanopticMap, ground_truth: PanopticMap) -> SegmentOverlaps:
+    """How many pixels each predicted segment shares with each annotated one.
+
+    Raises:
+        ValueError: If the two differ in size, or a segment has no label.
+    """
+    if prediction.segment_ids.shape != ground_truth.segment_ids.shape:
+        raise ValueError(
+            f"prediction of sample {ground_truth.sample_id} must have the shape of its ground truth, "
+            f"{ground_truth.segment_ids.shape}, got {prediction.segment_ids.shape}. Resize it to the original size."
+        )
+    pairs = zip(prediction.segment_ids, ground_truth.segment_ids, strict=True)
+    frames = tuple(shared_pixels(*pair) for pair in pairs)
+    for segments, side, what in ((prediction, 0, "prediction"), (ground_truth, 1, "ground truth")):
+        for shared in frames:
+            _check_labelled({pair[side] for pair in shared}, segments, what)
+    return SegmentOverlaps(
+        ground_truth.sample_id, frames, prediction.labels, ground_truth.labels, ground_truth.crowd_ids
+    )
 
 
 def _count_segments(
-    prediction: PanopticMap, ground_truth: PanopticMap, window: slice, counts: dict[int, PanopticCounts]
+    overlaps: SegmentOverlaps, shared: Mapping[tuple[int, int], int], counts: dict[int, PanopticCounts]
 ) -> None:
     """Add what was found and missed in one window to the counts of each class."""
-    shared = _shared_pixels(prediction.segment_ids[window], ground_truth.segment_ids[window])
-    predicted = _areas(shared, 0)
-    annotated = _areas(shared, 1)
-    _check_labelled(predicted, prediction, "prediction")
-    _check_labelled(annotated, ground_truth, "ground truth")
+    predicted, annotated = segment_areas(shared, 0), segment_areas(shared, 1)
     found: set[int] = set()
     used: set[int] = set()
     for (segment, target), pixels in shared.items():
-        if VOID in (segment, target) or target in ground_truth.crowd_ids:
+        if VOID in (segment, target) or target in overlaps.crowd_ids:
             continue
-        label = ground_truth.labels[target]
+        label = overlaps.target_labels[target]
         union = predicted[segment] + annotated[target] - pixels - shared.get((segment, VOID), 0)
-        if prediction.labels[segment] == label and 2 * pixels > union:
+        if overlaps.labels[segment] == label and 2 * pixels > union:
             count = counts.setdefault(label, PanopticCounts())
             count.iou += pixels / union
             count.hits += 1
             found.add(target)
             used.add(segment)
-    for target in annotated.keys() - found - ground_truth.crowd_ids - {VOID}:
-        counts.setdefault(ground_truth.labels[target], PanopticCounts()).missed += 1
+    for target in annotated.keys() - found - overlaps.crowd_ids - {VOID}:
+        counts.setdefault(overlaps.target_labels[target], PanopticCounts()).missed += 1
     for segment in predicted.keys() - used - {VOID}:
-        label = prediction.labels[segment]
-        crowds = [target for target in ground_truth.crowd_ids if ground_truth.labels[target] == label]
+        label = overlaps.labels[segment]
+        crowds = [target for target in overlaps.crowd_ids if overlaps.target_labels[target] == label]
         excused = sum(shared.get((segment, target), 0) for target in (VOID, *crowds))
         if 2 * excused <= predicted[segment]:
             counts.setdefault(label, PanopticCounts()).false += 1
 
 
-def _shared_pixels(predicted: np.ndarray, annotated: np.ndarray) -> dict[tuple[int, int], int]:
+def shared_pixels(predicted: np.ndarray, annotated: np.ndarray) -> dict[tuple[int, int], int]:
     """(Predicted, annotated) segment to the pixels they share, in ascending order."""
     segments, first = np.unique(predicted, return_inverse=True)
     targets, second = np.unique(annotated, return_inverse=True)
@@ -212,15 +260,16 @@ def _shared_pixels(predicted: np.ndarray, annotated: np.ndarray) -> dict[tuple[i
     return dict(zip(pairs, pixels.tolist(), strict=True))
 
 
-def _areas(shared: Mapping[tuple[int, int], int], side: int) -> dict[int, int]:
+def segment_areas(shared: Mapping[tuple[int, int], int], side: int) -> dict[int, int]:
+    """Pixels of each predicted (side 0) or annotated (side 1) segment."""
     areas: dict[int, int] = {}
     for pair, pixels in shared.items():
         areas[pair[side]] = areas.get(pair[side], 0) + pixels
     return areas
 
 
-def _check_labelled(areas: Mapping[int, int], segments: PanopticMap, what: str) -> None:
-    unlabelled = areas.keys() - segments.labels.keys() - {VOID}
+def _check_labelled(found: set[int], segments: PanopticMap, what: str) -> None:
+    unlabelled = found - segments.labels.keys() - {VOID}
     if unlabelled:
         raise ValueError(
             f"{what} of sample {segments.sample_id}: segment {min(unlabelled)} has pixels but no label. "

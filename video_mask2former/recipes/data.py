@@ -13,7 +13,6 @@ from video_mask2former.data.annotations import AnnotationSet, load_annotations
 from video_mask2former.data.catalog import locate_dataset
 from video_mask2former.data.clip_dataset import ClipDataset
 from video_mask2former.data.color_jitter import ColorJitter
-from video_mask2former.data.evaluation_videos import EvaluationVideos
 from video_mask2former.data.frame_sampler import reverse_at_random, sample_around, sample_contiguous, sample_strided
 from video_mask2former.data.loader import TrainingLoader
 from video_mask2former.data.missing_images import check_images
@@ -91,12 +90,6 @@ def build_training_dataset(config: DataConfig, name: str) -> ClipDataset:
         empty_clips=config.empty_clips,
         copy_paste_probability=config.copy_paste_probability,
     )
-
-
-def build_evaluation_videos(config: DataConfig, name: str) -> EvaluationVideos:
-    """The videos of a dataset, by a name of the catalog or as ``IMAGES::ANNOTATIONS.json``."""
-    paths = locate_dataset(name, config.root)
-    return EvaluationVideos(load_annotations(paths.annotation_file), paths.image_folder)
 
 
 def build_transform(config: DataConfig, *, is_of_images: bool) -> Compose:

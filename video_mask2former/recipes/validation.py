@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,21 +16,29 @@ from tqdm import tqdm
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
 from video_mask2former.config import Config, DataConfig, InferenceSettings
-from video_mask2former.data.evaluation_videos import EvaluationVideo, EvaluationVideos
-from video_mask2former.data.missing_images import check_images
+from video_mask2former.data.evaluation_sets import locate_evaluation_set
+from video_mask2former.data.evaluation_videos import EvaluationSet
 from video_mask2former.evaluation.evaluation_page import Case, draw_case
-from video_mask2former.evaluation.instance_evaluation import ClassMapping
-from video_mask2former.evaluation.prediction import DatasetModel
+from video_mask2former.evaluation.prediction import DatasetPredictor, map_classes
 from video_mask2former.models import VideoMask2Former
-from video_mask2former.recipes.data import build_evaluation_videos
 from video_mask2former.recipes.inference import build_settings
-from video_mask2former.recipes.validation_tasks import METRICS, start_task
-from video_mask2former.structures import VideoInstances
+from video_mask2former.recipes.tasks import build_task
+from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
+from video_mask2former.tasks.class_mapping import ClassMapping
 from video_mask2former.visualization import MaskAnnotator
 
 logger = logging.getLogger(__name__)
 
-DRAWN_SCORE = 0.3  # predictions below it are measured, but not drawn
+OPTIONS = EvaluationOptions()
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """A dataset, what it is measured by, and how the classes of the model become its classes."""
+
+    data: EvaluationSet
+    task: Task
+    mapping: ClassMapping
 
 
 class Validation:
@@ -39,7 +47,7 @@ class Validation:
     With several datasets, a metric is the mean over those where it is defined, and ``name/metric`` that of each.
 
     Args:
-        datasets: The annotated videos by name, and how the classes of the model become theirs.
+        datasets: What is measured, by name.
         config: How the model is run.
         picture_folder: Where pictures go, in a folder for each step.
         num_pictures: Videos of each dataset that are drawn, always the same.
@@ -47,7 +55,7 @@ class Validation:
 
     def __init__(
         self,
-        datasets: Mapping[str, tuple[EvaluationVideos, ClassMapping]],
+        datasets: Mapping[str, MeasuredSet],
         config: InferenceSettings,
         *,
         picture_folder: Path,
@@ -61,7 +69,7 @@ class Validation:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """What is measured; the first is what tells the best model."""
-        names = METRICS[self._config.task]
+        names = next(iter(self._datasets.values())).task.metric_names
         if len(self._datasets) == 1:
             return names
         return (*names, *(f"{dataset}/{name}" for dataset in self._datasets for name in names))
@@ -76,16 +84,20 @@ class Validation:
         return mean_of_datasets(figures)
 
     def _measure(self, model: VideoMask2Former, name: str, folder: Path) -> dict[str, float]:
-        videos, mapping = self._datasets[name]
-        task = start_task(self._config, DatasetModel(model, build_settings(self._config), mapping), videos)
-        drawn = set(np.linspace(0, len(videos) - 1, min(self._num_pictures, len(videos))).round().astype(int).tolist())
-        own = range(distributed.rank(), len(videos), distributed.world_size())
+        data, task, mapping = vars(self._datasets[name]).values()
+        predictor = DatasetPredictor(model, build_settings(self._config), task, data, mapping)
+        evaluator = task.evaluator(data, OPTIONS)
+        drawn = set(np.linspace(0, len(data) - 1, min(self._num_pictures, len(data))).round().astype(int).tolist())
+        own = range(distributed.rank(), len(data), distributed.world_size())
         for index in tqdm(own, desc=name, unit="video", leave=False, disable=_bar_is_disabled()):
-            prediction, ground_truth = task.process(videos[index])
+            video = data[index]
+            prediction, ground_truth = predictor.predict(video), video.ground_truth()
+            evaluator.process(prediction, ground_truth)
             if index in drawn:
-                _draw(folder / f"{name}_{videos[index].video_id}.jpg", videos[index], prediction, ground_truth)
-        task.evaluator.merge(distributed.gather_objects(task.evaluator.state()))
-        return task.evaluator.evaluate()
+                shown, truth = (task.drawn(instances, OPTIONS) for instances in (prediction, ground_truth))
+                _draw(folder / f"{name}_{video.video_id}.jpg", Case(name, 0.0, shown, truth, video.paths), data)
+        evaluator.merge(distributed.gather_objects(evaluator.state()))
+        return evaluator.evaluate()
 
 
 def build_validation(config: Config, output: Path, model: VideoMask2Former) -> Validation | None:
@@ -104,19 +116,21 @@ def build_validation(config: Config, output: Path, model: VideoMask2Former) -> V
     """
     datasets = {}
     for name in config.data.test:
-        videos = _find_videos(config.data, name)
-        if not videos.annotations.has_annotations:
+        data = _find_videos(config.data, name)
+        if not data.has_annotations:
             logger.warning(
                 "the annotations of %s are hidden: training goes on without evaluating on it. "
                 "datasets/ytvis/make_split.py makes a local split of a training set, such as ytvis_2019_local_val.",
                 name,
             )
             continue
-        if not len(videos):
-            raise ValueError(f"{videos.annotations.path} has no videos to evaluate on. {_WITHOUT}")
-        if config.inference.task != "instance" and not videos.annotations.is_of_images:
-            raise ValueError(f"{config.inference.task} models are measured on images, {name} has videos. {_WITHOUT}")
-        datasets[name] = (videos, _map_classes(model, videos, name))
+        if not len(data):
+            raise ValueError(f"{data.path} has no videos to evaluate on. {_WITHOUT}")
+        try:
+            task = fitting_task(build_task(config.inference), data)
+        except ValueError as error:
+            raise ValueError(f"{error} {_WITHOUT}") from None
+        datasets[name] = MeasuredSet(data, task, map_classes(model, data))
     if not datasets:
         return None
     return Validation(
@@ -131,7 +145,7 @@ def mean_of_datasets(figures: Mapping[str, Mapping[str, float]]) -> dict[str, fl
     """Each metric's mean over the datasets where it is defined (not negative), then those of each dataset."""
     means = {}
     for metric in next(iter(figures.values())):
-        values = [of_dataset[metric] for of_dataset in figures.values() if of_dataset[metric] >= 0]
+        values = [own[metric] for own in figures.values() if own.get(metric, -1.0) >= 0]
         means[metric] = sum(values) / len(values) if values else -1.0
     return means | {f"{name}/{metric}": value for name, own in figures.items() for metric, value in own.items()}
 
@@ -146,34 +160,18 @@ def short_names(datasets: Sequence[str]) -> list[str]:
 _WITHOUT = "To train without it, set data.test to another dataset, or training.evaluate=false."
 
 
-def _find_videos(config: DataConfig, name: str) -> EvaluationVideos:
+def _find_videos(config: DataConfig, name: str) -> EvaluationSet:
     try:
-        videos = build_evaluation_videos(config, name)
-        if videos.annotations.has_annotations and distributed.is_main_process():
-            check_images(videos.annotations, videos.image_folder, most_missing=0.0)
+        data = locate_evaluation_set(name, config.root, may_be_hidden=True)
+        if data.has_annotations and distributed.is_main_process():
+            data.check_images()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} {_WITHOUT}") from error
-    return videos
+    return data
 
 
-def _map_classes(model: VideoMask2Former, videos: EvaluationVideos, name: str) -> ClassMapping:
-    mapping = ClassMapping(model.class_names, model.num_classes, videos.annotations.class_names)
-    if mapping.unknown:
-        logger.warning(
-            "%d of the model's %d classes are not in %s, and what is found of them is left out: %s",
-            len(mapping.unknown),
-            model.num_classes,
-            name,
-            ", ".join(mapping.unknown),
-        )
-    return mapping
-
-
-def _draw(path: Path, video: EvaluationVideo, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
-    tracks = tuple(track for track in prediction.tracks if track.score >= DRAWN_SCORE)
-    shown = dataclasses.replace(prediction, tracks=tracks)
-    case = Case(path.stem, 0.0, shown, ground_truth, video.paths)
-    picture = draw_case(case, video.class_names, MaskAnnotator().annotate)
+def _draw(path: Path, case: Case, data: EvaluationSet) -> None:
+    picture = draw_case(case, data.class_names, MaskAnnotator().annotate)
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

@@ -1,1 +1,24 @@
-"""What a model is asked for, and what an answer is: which objects are reported, and their masks on the frames."""
+"""What a model is asked for, and what an answer is: how it is predicted, kept in files, measured and drawn."""
+
+from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, TrackedWindow
+from video_mask2former.tasks.image_instances import ImageInstanceTask
+from video_mask2former.tasks.panoptic import PanopticTask
+from video_mask2former.tasks.semantic import SemanticTask
+from video_mask2former.tasks.table import TASKS, fitting_task
+from video_mask2former.tasks.video_instances import VideoInstanceTask
+from video_mask2former.tasks.video_panoptic import VideoPanopticTask
+
+__all__ = [
+    "TASKS",
+    "AnswerRules",
+    "EvaluationOptions",
+    "ImageInstanceTask",
+    "PanopticTask",
+    "SemanticTask",
+    "Task",
+    "TaskEvaluator",
+    "TrackedWindow",
+    "VideoInstanceTask",
+    "VideoPanopticTask",
+    "fitting_task",
+]

@@ -48,6 +48,13 @@ def upsample_logits(logits: Tensor, geometry: MaskGeometry) -> Tensor:
     return _bilinear(logits, geometry.output_size)
 
 
+def upsample_probabilities(logits: Tensor, geometry: MaskGeometry) -> Tensor:
+    """Mask probabilities ``(N, H, W)`` of logits ``(N, h, w)``, made between the two resizes."""
+    height, width = geometry.frame_size
+    logits = _bilinear(logits[:, None], geometry.padded_size)[..., :height, :width]
+    return _bilinear(logits.sigmoid(), geometry.output_size)[:, 0]
+
+
 def encode_clip_masks(
     mask_logits: MaskLogits,
     geometry: MaskGeometry,

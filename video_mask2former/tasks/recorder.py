@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import Rle
-from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.structures import FrameInstances, Track, VideoInstances
 from video_mask2former.tasks.mask_store import MEMORY_BYTES, MaskStore
 from video_mask2former.tasks.selection import select_instances
 from video_mask2former.tracking import TrackUpdate
@@ -18,7 +19,36 @@ from video_mask2former.tracking import TrackUpdate
 logger = logging.getLogger(__name__)
 
 
-class TrackRecorder:
+class Recorder(ABC):
+    """The answer for one video so far.
+
+    Args:
+        size: Height and width of the frames.
+        memory_bytes: Masks kept in memory before a temporary file is used.
+    """
+
+    def __init__(self, size: tuple[int, int], memory_bytes: int = MEMORY_BYTES) -> None:
+        self._size = size
+        self._masks = MaskStore(size, memory_bytes)
+        self._last_frame = -1
+
+    def add_frame(self, frame_index: int) -> None:
+        """Note that a frame was processed, whether or not anything is on it."""
+        self._last_frame = max(self._last_frame, frame_index)
+
+    @abstractmethod
+    def tracks(self) -> tuple[Track, ...]:
+        """What is reported, the most confident first."""
+
+    def result(
+        self, num_frames: int | None, frame_rate: Fraction | None, class_names: tuple[str, ...]
+    ) -> VideoInstances:
+        """Everything found; the length is that of the frames seen where the video does not say its own."""
+        length = max(num_frames or 0, self._last_frame + 1)
+        return VideoInstances(self.tracks(), length, self._size, frame_rate, class_names)
+
+
+class TrackRecorder(Recorder):
     """The tracks of one video so far.
 
     Every track that the tracker reports is recorded, also while its score is still too low to be shown: it may rise.
@@ -33,11 +63,9 @@ class TrackRecorder:
     """
 
     def __init__(self, size: tuple[int, int], settings: InferenceSettings, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._size = size
+        super().__init__(size, memory_bytes)
         self._settings = settings
-        self._masks = MaskStore(size, memory_bytes)
         self._class_logits: dict[int, Tensor] = {}  # track id to its mean so far
-        self._last_frame = -1
 
     def add_update(self, update: TrackUpdate) -> None:
         """Take the tracks' class logits up to now, and drop what was recorded of tracks that turned out to be none."""
@@ -50,10 +78,6 @@ class TrackRecorder:
     def add_mask(self, track_id: int, frame_index: int, mask: Rle, score: float) -> None:
         """Take the mask of a track on one frame, with the confidence on that frame alone."""
         self._masks.append(track_id, frame_index, mask, score)
-
-    def add_frame(self, frame_index: int) -> None:
-        """Note that a frame was processed, whether or not anything is on it."""
-        self._last_frame = max(self._last_frame, frame_index)
 
     def tracks(self) -> tuple[Track, ...]:
         """The tracks that the settings report, the most confident first.
@@ -87,9 +111,26 @@ class TrackRecorder:
             tracks.append(Track(track_id, label, score, masks, masks.frame_scores()))
         return tuple(tracks)
 
-    def result(
-        self, num_frames: int | None, frame_rate: Fraction | None, class_names: tuple[str, ...]
-    ) -> VideoInstances:
-        """Everything found; the length is that of the frames seen where the video does not say its own."""
-        length = max(num_frames or 0, self._last_frame + 1)
-        return VideoInstances(self.tracks(), length, self._size, frame_rate, class_names)
+
+class FrameRecorder(Recorder):
+    """What was answered frame by frame, put together: an id has the label and score that it had last."""
+
+    def __init__(self, size: tuple[int, int], memory_bytes: int = MEMORY_BYTES) -> None:
+        super().__init__(size, memory_bytes)
+        self._latest: dict[int, tuple[int, float]] = {}
+
+    def add(self, frame: FrameInstances) -> None:
+        """Take the answer for the next frame."""
+        self.add_frame(frame.frame_index)
+        fields = zip(frame.track_ids, frame.labels, frame.scores, frame.segmentations, strict=True)
+        for track_id, label, score, mask in fields:
+            self._latest[track_id] = label, score
+            self._masks.append(track_id, frame.frame_index, mask, score)
+
+    def tracks(self) -> tuple[Track, ...]:
+        """Everything that was answered, by id."""
+        found = []
+        for track_id, (label, score) in sorted(self._latest.items()):
+            masks = self._masks.masks(track_id)
+            found.append(Track(track_id, label, score, masks, masks.frame_scores()))
+        return tuple(found)

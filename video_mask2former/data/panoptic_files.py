@@ -16,7 +16,10 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
-from video_mask2former.metrics import PanopticMap
+from video_mask2former.data.label_maps import tracks_of_numbers
+from video_mask2former.structures import VideoInstances
+
+VOID = 0
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,12 @@ class PanopticFile:
         """Whether each class has countable objects."""
         return tuple(bool(category["isthing"]) for category in self.categories)
 
-    def read(self, key: str, sample_id: int, category_ids: tuple[int, ...]) -> PanopticMap:
-        """Read the PNGs of one sample; ``category_ids`` are those of the annotations.
+    def read(self, key: str, category_ids: tuple[int, ...]) -> VideoInstances:
+        """Read the segments of one sample; ``category_ids`` are those of the annotations.
 
         Raises:
             FileNotFoundError: If a PNG is missing.
-            ValueError: If the file does not have the sample, or a category is unknown.
+            ValueError: If the file does not have the sample, a category is unknown, or a pixel is of no segment.
         """
         if key not in self.samples:
             raise ValueError(f"{self.path} has no entry for {key}; every annotated image or video needs one.")
@@ -96,16 +99,21 @@ class PanopticFile:
         crowd_ids: set[int] = set()
         maps = []
         for frame in self.samples[key].frames:
+            place = f"{self.path}, {frame.file_name}"
             for segment in frame.segments:
                 if segment.category_id not in category_ids:
-                    raise ValueError(
-                        f"{self.path}, {frame.file_name}: category_id {segment.category_id} is not in the annotations."
-                    )
+                    raise ValueError(f"{place}: category_id {segment.category_id} is not in the annotations.")
                 labels[segment.id] = category_ids.index(segment.category_id)
                 if segment.is_crowd:
                     crowd_ids.add(segment.id)
             maps.append(read_segment_ids(self.folder / frame.file_name))
-        return PanopticMap(sample_id, np.stack(maps), labels, frozenset(crowd_ids))
+            unlisted = set(np.unique(maps[-1]).tolist()) - labels.keys() - {VOID}
+            if unlisted:
+                raise ValueError(
+                    f"{place}: segment {min(unlisted)} has pixels, but is not in segments_info. List it there, or "
+                    "paint it 0 (void)."
+                )
+        return tracks_of_numbers(np.stack(maps), labels, frozenset(crowd_ids))
 
 
 def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> PanopticFile:
@@ -128,7 +136,8 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
     try:
         content = json.loads(path.read_bytes())
         categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
-        is_video = "videos" in content
+        # result files list no videos
+        is_video = "videos" in content or any("video_id" in entry for entry in content["annotations"])
         samples = _video_samples(content) if is_video else _image_samples(content)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no panoptic file: {error!r} is missing or of another type.") from error
@@ -165,7 +174,7 @@ def _image_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
 
 
 def _video_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
-    images = {video["video_id"]: video.get("images", ()) for video in content["videos"]}
+    images = {video["video_id"]: video.get("images", ()) for video in content.get("videos", ())}
     samples = []
     for entry in content["annotations"]:
         video_id = str(entry["video_id"])

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
-import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from video_mask2former.data.annotations import AnnotationSet
+from video_mask2former.data.evaluation_sets import first_key
 from video_mask2former.metrics import without_classes
 from video_mask2former.results import read_coco_detections, read_youtube_vis
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
 
-AnnotationKind = Literal["videos", "images", "panoptic"]
 _MEMBER = "results.json"
-
-
-def annotation_kind(path: str | os.PathLike[str]) -> AnnotationKind:
-    """Whether a file annotates objects in videos (YouTube-VIS), in images (COCO), or every pixel (COCO panoptic).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no annotation file {path}.")
-    if _first_key(Path(path), ("segments_info",)):
-        return "panoptic"
-    return "videos" if _first_key(Path(path), ("videos",)) else "images"
-
-
-def task_of_results(path: str | os.PathLike[str]) -> Literal["instance", "panoptic", "semantic"]:
-    """What results are of: a folder of label maps, a panoptic file, or instances (also where nothing is)."""
-    path = Path(path)
-    if path.is_dir():
-        return "instance" if (path / _MEMBER).is_file() else "semantic"
-    return "panoptic" if path.is_file() and _first_key(path, ("segments_info",)) else "instance"
 
 
 def annotated_areas(path: str | os.PathLike[str]) -> dict[int, float] | None:
@@ -69,9 +45,12 @@ def read_predictions(
     """
     category_ids = None if is_class_agnostic else annotations.category_ids
     with _unpacked(Path(path)) as file:
-        if file.is_file() and _first_key(file, ("image_id", "video_id")) == "image_id":
+        if file.is_file() and first_key(file, ("image_id", "video_id")) == "image_id":
             frames = read_coco_detections(file, category_ids)
-            predictions = {image_id: video_of_image(frame, image_id) for image_id, frame in frames.items()}
+            predictions = {
+                image_id: VideoInstances(tracks_of_image(frame), 1, frame.size, video_id=image_id)
+                for image_id, frame in frames.items()
+            }
         else:
             predictions = read_youtube_vis(file, category_ids)
     if is_class_agnostic:
@@ -110,13 +89,13 @@ def _checked(
     return replace(prediction, size=size)
 
 
-def video_of_image(frame: FrameInstances, image_id: int) -> VideoInstances:
+def tracks_of_image(frame: FrameInstances, frame_index: int = 0) -> tuple[Track, ...]:
     """The instances of an image as tracks of one frame, in their order."""
-    tracks = tuple(
-        Track(index, label, score, {0: rle})
-        for index, (label, score, rle) in enumerate(zip(frame.labels, frame.scores, frame.segmentations, strict=True))
+    fields = zip(frame.labels, frame.scores, frame.segmentations, strict=True)
+    return tuple(
+        Track(track_id, label, score, {frame_index: rle})
+        for track_id, (label, score, rle) in enumerate(fields, start=1)
     )
-    return VideoInstances(tracks, 1, frame.size, video_id=image_id)
 
 
 @contextlib.contextmanager
@@ -139,13 +118,3 @@ def _unpacked(path: Path) -> Iterator[Path]:
             yield unpacked
         except ValueError as error:
             raise ValueError(str(error).replace(str(unpacked), f"{path}:{_MEMBER}")) from error
-
-
-def _first_key(path: Path, keys: tuple[str, ...]) -> str | None:
-    """Which of some keys comes first in a JSON file, None if none does."""
-    if path.stat().st_size == 0:
-        return None
-    pattern = re.compile(rb'"(' + b"|".join(key.encode() for key in keys) + rb')"\s*:')
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        match = pattern.search(content)
-        return None if match is None else match[1].decode()

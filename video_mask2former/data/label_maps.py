@@ -1,0 +1,99 @@
+"""Label maps: PNG files whose pixel values are classes, and the tracks that such maps are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from video_mask2former.atomic import atomic_path
+from video_mask2former.rle import Rle, encode_masks
+from video_mask2former.structures import Track, VideoInstances
+
+IGNORE_LABEL = 255
+
+
+@dataclass(frozen=True)
+class LabelMapFolder:
+    """A folder of label maps: PNGs, possibly in subfolders, whose pixel values are classes; 255 is ignored.
+
+    Attributes:
+        path: The folder.
+        label_offset: What is taken off the values, 1 for files that count classes from 1; the value 0 is ignored then.
+    """
+
+    path: Path
+    label_offset: int = 0
+
+    def names(self) -> list[str]:
+        """The label maps, relative to the folder and without suffix, in order.
+
+        Raises:
+            FileNotFoundError: If there are none.
+        """
+        names = sorted(file.relative_to(self.path).with_suffix("").as_posix() for file in self.path.rglob("*.png"))
+        if not names:
+            raise FileNotFoundError(f"{self.path} holds no PNG with labels.")
+        return names
+
+    def read(self, name: str) -> np.ndarray:
+        """One label map, ``(H, W)`` int64, :data:`IGNORE_LABEL` where a pixel has no class."""
+        path = self.path / f"{name}.png"
+        if not path.is_file():
+            raise FileNotFoundError(f"no label map {path}; every annotated image needs one.")
+        labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if labels is None or labels.ndim != 2:
+            raise ValueError(f"{path} must be a PNG with one channel, whose values are classes.")
+        shifted = labels.astype(np.int64) - self.label_offset
+        return np.where((shifted < 0) | (labels == IGNORE_LABEL), IGNORE_LABEL, shifted)
+
+    def read_instances(self, name: str, num_classes: int) -> VideoInstances:
+        """One label map as tracks of one frame, one for each class on it.
+
+        Raises:
+            FileNotFoundError: If there is no such map.
+            ValueError: If a value is not a class.
+        """
+        labels = self.read(name)
+        wrong = labels[(labels >= num_classes) & (labels != IGNORE_LABEL)]
+        if wrong.size:
+            raise ValueError(
+                f"{self.path / name}.png: labels must be in [0, {num_classes}) or {IGNORE_LABEL} (ignored), got "
+                f"{wrong[0]}."
+            )
+        labels[labels == IGNORE_LABEL] = -1
+        return tracks_of_numbers(labels[None] + 1, {label + 1: label for label in range(num_classes)})
+
+
+def write_label_map(path: Path, labels: np.ndarray) -> None:
+    """Write labels ``(H, W)`` as a PNG with 8 bits a pixel, 16 where they do not fit."""
+    kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", labels.astype(kind))[1].tobytes())
+
+
+def tracks_of_numbers(
+    numbers: np.ndarray, labels: Mapping[int, int], crowds: frozenset[int] = frozenset()
+) -> VideoInstances:
+    """The tracks of a map that says for each pixel which track it belongs to.
+
+    Args:
+        numbers: ``(T, H, W)`` integers; those that are not in ``labels`` are no track.
+        labels: Number to class.
+        crowds: Numbers that mark a group rather than one object.
+    """
+    masks: dict[int, dict[int, Rle]] = {}
+    for frame_index, frame in enumerate(numbers):
+        present = [number for number in np.unique(frame).tolist() if number in labels]
+        for number, rle in zip(present, encode_masks(frame == np.array(present)[:, None, None]), strict=True):
+            masks.setdefault(number, {})[frame_index] = rle
+    tracks = tuple(
+        Track(number, label, 1.0, masks.get(number, {}), is_crowd=number in crowds)
+        for number, label in labels.items()
+        if number in masks
+    )
+    num_frames, height, width = numbers.shape
+    return VideoInstances(tracks, num_frames, (height, width))

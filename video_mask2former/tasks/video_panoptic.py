@@ -1,0 +1,162 @@
+"""Video panoptic segmentation: every pixel is of one thing with an id of its own, or of one stuff class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
+from video_mask2former.data.panoptic_files import write_segment_ids
+from video_mask2former.metrics import PanopticQualityEvaluator, Report
+from video_mask2former.rle import rle_area
+from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
+from video_mask2former.tasks.base import (
+    AnswerRules,
+    EvaluationOptions,
+    TaskEvaluator,
+    TrackedWindow,
+    by_key,
+    write_entries,
+)
+from video_mask2former.tasks.merging import MergedSegment, merge_segments
+from video_mask2former.tasks.panoptic import PanopticTask
+from video_mask2former.tasks.postprocess import output_geometry
+from video_mask2former.tasks.recorder import FrameRecorder, Recorder
+from video_mask2former.tasks.segment_maps import compare_instances, paint
+
+WINDOWS = (1, 2, 4, 6)
+"""Lengths of the windows that the authors of VIPSeg average VPQ over."""
+
+
+class VideoPanopticTask(PanopticTask):
+    """Every pixel of a video to one thing, to one stuff class, or to nothing, by the rule of DVIS++ and VidEoMT.
+
+    Stuff of class ``label`` has the id ``label + 1`` in every video; things have ids above the number of classes. What
+    a segment keeps of its own mask is counted over the whole video where that is decoded as one clip, and over the new
+    frames of each window online.
+
+    Args:
+        object_mask_threshold: Queries below this class score take no part in the merge.
+        overlap_threshold: Share of its own mask that a segment must keep in the merge.
+    """
+
+    name = "video_panoptic"
+    metric_names = PanopticTask.metric_names
+    is_of_images = False
+
+    def clip_tracks(
+        self, output: ClipOutput, frame_indices: Sequence[int], size: tuple[int, int], rules: AnswerRules
+    ) -> tuple[Track, ...]:
+        """See :func:`~video_mask2former.tasks.merging.merge_segments`; the id of a thing is that of its query."""
+        geometry = output_geometry(output, size)
+        probabilities = output.class_probabilities()[0]
+        segments = merge_segments(probabilities, output.mask_logits, geometry, rules.is_thing, **vars(self))
+        return tuple(
+            Track(
+                _segment_id(segment, segment.row + 1, rules),
+                segment.label,
+                segment.score,
+                {frame_indices[position]: rle for position, rle in segment.masks.items()},
+            )
+            for segment in segments
+        )
+
+    def recorder(self, size: tuple[int, int], rules: AnswerRules) -> Recorder:
+        """Records what is answered on each frame."""
+        return FrameRecorder(size)
+
+    def window_frames(
+        self, window: TrackedWindow, rules: AnswerRules, recorder: Recorder | None
+    ) -> list[FrameInstances]:
+        """The segments of each new frame; the id of a thing is that of its track."""
+        update = window.update
+        segments = merge_segments(
+            update.class_logits.softmax(dim=1),
+            window.mask_logits(range(len(update))),
+            output_geometry(window.output, window.size),
+            rules.is_thing,
+            **vars(self),
+        )
+        frames = []
+        for position, index in enumerate(window.frame_indices):
+            here = [segment for segment in segments if position in segment.masks]
+            frame = FrameInstances(
+                index,
+                window.size,
+                tuple(_segment_id(segment, update.track_ids[segment.row], rules) for segment in here),
+                tuple(segment.label for segment in here),
+                tuple(segment.score for segment in here),
+                tuple(segment.masks[position] for segment in here),
+            )
+            if isinstance(recorder, FrameRecorder):
+                recorder.add(frame)
+            frames.append(frame)
+        return frames
+
+    def write(self, answer: VideoInstances, video: EvaluationVideo, data: EvaluationSet, path: Path) -> None:
+        """A folder of PNGs of segment ids, and their entry in the form of VIPSeg."""
+        folder = path.parents[1] / "results" / str(video.key)
+        track_ids = [track.track_id for track in answer.tracks]
+        frames = []
+        for index, image in enumerate(video.paths or ()):
+            file_name = f"{image.stem}.png"
+            write_segment_ids(folder / file_name, paint(answer, track_ids, index))
+            segments = [
+                {
+                    "id": track.track_id,
+                    "category_id": data.category_ids[track.label],
+                    "iscrowd": 0,
+                    "area": rle_area(track.segmentations[index]),
+                }
+                for track in answer.tracks
+                if index in track.segmentations
+            ]
+            frames.append({"file_name": file_name, "segments_info": segments})
+        write_entries(path, [{"video_id": video.key, "annotations": frames}])
+
+    def evaluator(self, data: EvaluationSet, options: EvaluationOptions) -> TaskEvaluator:
+        """VPQ over windows and over whole videos."""
+        return VideoPanopticEvaluation(data.class_names, data.is_thing)
+
+
+class VideoPanopticEvaluation(TaskEvaluator):
+    """Video panoptic quality: over whole videos, and over windows of some frames.
+
+    Args:
+        class_names: Classes of the dataset.
+        is_thing: Whether each has countable objects.
+    """
+
+    def __init__(self, class_names: Sequence[str], is_thing: Sequence[bool]) -> None:
+        self._whole = PanopticQualityEvaluator(class_names, is_thing)
+        self._windows = {
+            f"{window} frames": PanopticQualityEvaluator(class_names, is_thing, num_window_frames=window)
+            for window in WINDOWS
+        }
+        super().__init__(whole=self._whole, **self._windows)
+
+    def process(self, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
+        """Take one video."""
+        overlaps = compare_instances(prediction, ground_truth)
+        for evaluator in (self._whole, *self._windows.values()):
+            evaluator.process_overlaps(overlaps)
+
+    def evaluate(self) -> dict[str, float]:
+        """PQ, SQ and RQ over whole videos."""
+        return self._whole.evaluate()
+
+    def report(self, keys: Mapping[int, str]) -> Report:
+        """The same, VPQ over windows, and PQ of each class and video."""
+        figures = {name: evaluator.evaluate()["PQ"] for name, evaluator in self._windows.items()}
+        groups = {"vpq": {**figures, "mean": sum(figures.values()) / len(figures)}}
+        samples = {"per_video": by_key(self.qualities(), keys)}
+        return Report(self.evaluate(), self._whole.per_class(), groups, samples)
+
+    def qualities(self) -> dict[int, float]:
+        """PQ of each video."""
+        return self._whole.per_sample()
+
+
+def _segment_id(segment: MergedSegment, thing_id: int, rules: AnswerRules) -> int:
+    num_classes = len(rules.is_thing)
+    return num_classes + thing_id if rules.is_thing[segment.label] else segment.label + 1
