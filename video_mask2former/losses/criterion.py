@@ -167,7 +167,7 @@ class SetCriterion(nn.Module):
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """What the matcher compares of one clip, for each prediction; features and targets are sampled once for all."""
         device = target.masks.device
-        points = torch.rand(1, self.num_points, 2, device=device, generator=_generator(target, device, stream=0))
+        points = torch.rand(1, self.num_points, 2, device=device, generator=point_generator(target, device, stream=0))
         maps = padded_maps(target.masks, predictions[-1])
         point_targets = point_sample(maps, points.expand(len(target), -1, -1)).flatten(1)  # (N, T * P)
         counts: slice | Tensor = slice(None)
@@ -225,7 +225,7 @@ class SetCriterion(nn.Module):
             ignored = None if target.ignored is None else padded_maps(target.ignored[None], predictions[-1])
             # predictions that share mask features: one product, and one pass back through it, for all of them
             logits = matched_mask_logits(predictions, clip, layer_matches)
-            generator = _generator(target, maps.device, stream=1)
+            generator = point_generator(target, maps.device, stream=1)
             for layer, (part, (_, instances)) in enumerate(zip(logits, layer_matches, strict=True)):
                 layer_maps = maps if len(instances) == len(target) else maps[instances]
                 points = self._sample_points(part, layer_maps, ignored, generator)
@@ -292,7 +292,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _generator(target: ClipTarget, device: torch.device, stream: int) -> torch.Generator | None:
+def point_generator(target: ClipTarget, device: torch.device, stream: int) -> torch.Generator | None:
     """Source of a clip's points; ``stream`` tells the points of matching from those of the losses."""
     if target.point_seed is None:
         return None
