@@ -20,14 +20,25 @@ class TrainingConfig(Section):
     max_steps: int = option(6000, "Steps in all.", at_least=1)
     learning_rate: float = option(1e-4, "Learning rate of AdamW.", at_least=0)
     backbone_multiplier: float = option(0.1, "Factor on the learning rate of the backbone.", at_least=0)
+    layer_decay: float | None = option(
+        None,
+        "The recipe of mask transformers on ViT: factor on the learning rate from each block of the backbone to the "
+        "one before, in place of backbone_multiplier, and weight decay on all parameters; null is Mask2Former's recipe.",
+        at_least=0,
+        at_most=1,
+    )
+    full_rate_blocks: int = option(0, "Last blocks that layer_decay leaves at the full rate.", at_least=0)
     weight_decay: float = option(0.05, "Weight decay; norms and embeddings have none.", at_least=0)
-    schedule: Literal["multistep", "polynomial", "cosine", "constant"] = option(
-        "multistep", "How the learning rate falls."
+    schedule: Literal["multistep", "polynomial", "cosine", "constant", "two_part"] = option(
+        "multistep",
+        "How the learning rate falls; two_part is a polynomial after a warm-up from 0, which the backbone only begins "
+        "when that of everything else is over.",
     )
     decay_steps: tuple[int, ...] = option((4000,), "Steps after which the learning rate is lowered.", at_least=0)
     decay_factor: float = option(0.1, "Factor on the learning rate at each of decay_steps.", at_least=0)
     polynomial_power: float = option(0.9, "Power of the polynomial schedule.", at_least=0)
     warmup_steps: int = option(10, "Steps of linear warm-up.", at_least=0)
+    backbone_warmup_steps: int = option(0, "Steps of the backbone's own warm-up in a two_part schedule.", at_least=0)
     warmup_factor: float = option(1.0, "Factor on the learning rate at the first step.", at_least=0)
     clip_norm: float = option(0.01, "Largest norm of the gradient of the whole model; 0 is no limit.", at_least=0)
     amp_dtype: Literal["float32", "bfloat16", "float16"] = option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from video_mask2former.engine.checkpoint import CheckpointFolder, load_state, save_state
 from video_mask2former.engine.curves import draw_curves
 from video_mask2former.engine.ema import ExponentialMovingAverage
+from video_mask2former.engine.layer_decay import layerwise_parameter_groups
 from video_mask2former.engine.logging import TrainingLog, log_to_file, read_records
 from video_mask2former.engine.optimizer import LearningRateSchedule, clip_gradient_norm, freeze, parameter_groups
 from video_mask2former.engine.plan import TrainingPlan, TrainingResult
@@ -21,6 +22,7 @@ __all__ = [
     "clip_gradient_norm",
     "draw_curves",
     "freeze",
+    "layerwise_parameter_groups",
     "load_state",
     "log_to_file",
     "parameter_groups",

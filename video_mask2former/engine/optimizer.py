@@ -119,36 +119,53 @@ class LearningRateSchedule:
 
     Attributes:
         kind: "multistep" multiplies by ``decay_factor`` after each of ``decay_steps``; "polynomial" is
-            ``(1 - step / max_steps) ** power``; "cosine" is half a cosine from 1 to 0; "constant" is 1.
+            ``(1 - step / max_steps) ** power``; "cosine" is half a cosine from 1 to 0; "constant" is 1. "two_part" is
+            the schedule of EoMT: a linear warm-up from 0, then a polynomial over the steps that are left. The backbone
+            stands still in that warm-up and then has one of its own, over ``backbone_warmup_steps``.
         max_steps: Steps of the training.
         decay_steps: For "multistep".
         decay_factor: For "multistep".
         power: For "polynomial".
         warmup_steps: Steps of linear warm-up, multiplied on top.
-        warmup_factor: The warm-up's factor at step 0; 1 is no warm-up.
+        warmup_factor: The warm-up's factor at step 0; 1 is no warm-up. Not of "two_part", which starts from 0.
+        backbone_warmup_steps: For "two_part".
     """
 
-    kind: Literal["multistep", "polynomial", "cosine", "constant"]
+    kind: Literal["multistep", "polynomial", "cosine", "constant", "two_part"]
     max_steps: int
     decay_steps: tuple[int, ...] = ()
     decay_factor: float = 0.1
     power: float = 0.9
     warmup_steps: int = 0
     warmup_factor: float = 1.0
+    backbone_warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         if list(self.decay_steps) != sorted(self.decay_steps):
             raise ValueError(f"decay_steps must rise, got {self.decay_steps}.")
+        warmup = self.warmup_steps + self.backbone_warmup_steps
+        if self.kind == "two_part" and warmup >= self.max_steps:
+            raise ValueError(f"a two_part schedule needs steps after its {warmup} of warm-up, got {self.max_steps}.")
 
-    def factor(self, step: int) -> float:
-        """The factor at one step, counted from 0."""
+    def factor(self, step: int, *, of_backbone: bool = False) -> float:
+        """The factor at one step, counted from 0; "two_part" has another one for the backbone."""
+        if self.kind == "two_part":
+            return self._two_part(step, of_backbone)
         return self._decay(step) * self._warmup(step)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the learning rates of one step; the first call notes each group's own as ``initial_lr``."""
-        factor = self.factor(step)
         for group in optimizer.param_groups:
+            factor = self.factor(step, of_backbone=str(group.get("name", "")).startswith("backbone"))
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+    def _two_part(self, step: int, of_backbone: bool) -> float:
+        wait = self.warmup_steps if of_backbone else 0
+        warmup = self.backbone_warmup_steps if of_backbone else self.warmup_steps
+        if step < wait + warmup:
+            return max(step - wait, 0) / warmup
+        done = (step - wait - warmup) / (self.max_steps - wait - warmup)
+        return (1.0 - min(done, 1.0)) ** self.power
 
     def _decay(self, step: int) -> float:
         done = min(step / self.max_steps, 1.0)

@@ -27,6 +27,7 @@ from video_mask2former.engine import (
     TrainingPlan,
     TrainingResult,
     freeze,
+    layerwise_parameter_groups,
     log_to_file,
     parameter_groups,
 )
@@ -138,7 +139,16 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
 
 
 def build_optimizer(options: TrainingConfig, model: VideoMask2Former) -> torch.optim.AdamW:
-    """AdamW over the parameter groups of the published recipe."""
+    """AdamW over the parameter groups of the published recipes."""
+    if options.layer_decay is not None:
+        groups = layerwise_parameter_groups(
+            model,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            layer_decay=options.layer_decay,
+            full_rate_blocks=options.full_rate_blocks,
+        )
+        return torch.optim.AdamW([dict(group) for group in groups])
     groups = parameter_groups(
         model,
         learning_rate=options.learning_rate,
@@ -158,6 +168,7 @@ def build_schedule(options: TrainingConfig) -> LearningRateSchedule:
         power=options.polynomial_power,
         warmup_steps=options.warmup_steps,
         warmup_factor=options.warmup_factor,
+        backbone_warmup_steps=options.backbone_warmup_steps,
     )
 
 
