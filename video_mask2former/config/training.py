@@ -23,7 +23,7 @@ class TrainingConfig(Section):
     layer_decay: float | None = option(
         None,
         "The recipe of mask transformers on ViT: factor on the learning rate from each block of the backbone to the "
-        "one before, in place of backbone_multiplier, and weight decay on all parameters; null is Mask2Former's recipe.",
+        "one before, in place of backbone_multiplier, and all parameters are decayed; null is Mask2Former's recipe.",
         at_least=0,
         at_most=1,
     )

@@ -18,7 +18,7 @@ def layerwise_parameter_groups(
 
     The last block of the backbone learns at the full rate, each one before it at ``layer_decay`` times that of the
     next. What comes before the blocks learns as the first of them; the norm after them, and everything else, at the
-    full rate. Differs from VidEoMT, whose DINOv3 has the rate of the first block for that last norm: it is registered late there.
+    full rate. Differs from VidEoMT, whose DINOv3 has the rate of the first block for that norm: it is registered late.
 
     Args:
         model: Parameters that require no gradient are left out.

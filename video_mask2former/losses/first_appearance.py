@@ -126,6 +126,9 @@ class FirstAppearanceCriterion(SetCriterion):
             if len(new) == 0:
                 continue
             points = torch.rand(1, self.num_points, 2, device=maps.device, generator=generator)
+            if target.ignored is not None:
+                ignored = padded_maps(target.ignored[None, frame : frame + 1], prediction)
+                points = points[:, point_sample(ignored, points).flatten() < 0.5]
             cost = self.frame_cost(prediction, clip, frame, target.labels[new], maps[new, frame], points)
             cost[held[held != UNSEEN]] = TAKEN_COST
             queries, columns = assign(cost)
