@@ -57,7 +57,7 @@ def measure_inference(
 ) -> dict[str, float]:
     """R50, backbone to all dense masks, float32 and bfloat16; every run paired with a run of the GEMM."""
     torch.manual_seed(0)
-    model = build_model(load_config(CONFIG).model).eval().requires_grad_(False).to(device)
+    model = build_model(load_config(CONFIG)).eval().requires_grad_(False).to(device)
     frames = smooth_frames(num_frames, size)[None].to(device)
 
     def run() -> torch.Tensor:
@@ -105,7 +105,7 @@ def measure_training_step(form: str, repeats: int = 3, device: torch.device = CP
     """
     torch.manual_seed(0)
     config = load_config(CONFIG)
-    model, criterion = build_model(config.model).train().to(device), build_criterion(config).to(device)
+    model, criterion = build_model(config).train().to(device), build_criterion(config).to(device)
     frames = smooth_frames(2, (360, 640))[None].to(device)
     masks = torch.zeros(3, 2, 360, 640, dtype=torch.bool)
     for index in range(3):

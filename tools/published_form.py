@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from video_mask2former.losses import SetCriterion, matcher
 from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
-from video_mask2former.models import VideoMask2Former, pixel_decoder, transformer_decoder
+from video_mask2former.models import VideoMask2Former
 from video_mask2former.models.backbones import resnet
+from video_mask2former.models.decoders import masked_attention
+from video_mask2former.models.decoders.masked_attention import NUM_LEVELS
 from video_mask2former.models.layers import FrozenBatchNorm2d
+from video_mask2former.models.pixel_decoders import deformable
 from video_mask2former.models.position_encoding import sine_position_encoding
-from video_mask2former.models.transformer_decoder import NUM_LEVELS
 from video_mask2former.ops import point_sample, select_uncertain_points
 from video_mask2former.structures import ClipFeatures, ClipTarget
 
@@ -133,9 +135,9 @@ class DenseCriterion:
 
 def use_published_operations() -> None:
     """Replace the fast operations of this process's models by their published forms."""
-    pixel_decoder.ms_deform_attn = stacked_grid_sample_attention
-    pixel_decoder.run_layer = lambda layer, *inputs, recompute: layer(*inputs)
-    transformer_decoder.F.scaled_dot_product_attention = attention_with_weights
+    deformable.ms_deform_attn = stacked_grid_sample_attention
+    deformable.run_layer = lambda layer, *inputs, recompute: layer(*inputs)
+    masked_attention.F.scaled_dot_product_attention = attention_with_weights
     resnet.conv_frozen_norm = convolution_then_norm
     matcher.pairwise_sigmoid_cross_entropy = two_sided_cross_entropy
     torch.channels_last = torch.contiguous_format  # published code leaves frames in the layout they come in

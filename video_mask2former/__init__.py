@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from video_mask2former.api import evaluate_model, evaluate_results, load, train
     from video_mask2former.inference import InferenceSettings, segment_video, stream_video
     from video_mask2former.mask_logits import MaskLogits
-    from video_mask2former.models import VideoMask2Former
+    from video_mask2former.models import Segmenter, VideoMask2Former
     from video_mask2former.structures import (
         ClipFeatures,
         ClipOutput,
@@ -42,6 +42,7 @@ _HOME = {
     "FrameInstances": "structures",
     "InferenceSettings": "inference",
     "MaskLogits": "mask_logits",
+    "Segmenter": "models",
     "Track": "structures",
     "VideoInstances": "structures",
     "VideoMask2Former": "models",
@@ -60,6 +61,7 @@ __all__ = [
     "FrameInstances",
     "InferenceSettings",
     "MaskLogits",
+    "Segmenter",
     "Track",
     "VideoInstances",
     "VideoMask2Former",

@@ -20,7 +20,7 @@ from video_mask2former.evaluation.measurement import measure
 from video_mask2former.evaluation.prediction import predict_dataset
 from video_mask2former.inference import InferenceSettings
 from video_mask2former.metrics import Report
-from video_mask2former.models import VideoMask2Former
+from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model
@@ -54,7 +54,7 @@ def load(
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
-) -> VideoMask2Former:
+) -> Segmenter:
     """Load a model for inference.
 
     Args:
@@ -100,13 +100,13 @@ def load_with_config(
     dtype: torch.dtype | None = None,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
-) -> tuple[VideoMask2Former, Config]:
+) -> tuple[Segmenter, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
     place = distributed.choose_device(device)
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
-    model = build_model(settings.model, settings.inference.input_sides).to(dtype or _parameter_dtype(checkpoint))
+    model = build_model(settings).to(dtype or _parameter_dtype(checkpoint))
     if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:
@@ -167,7 +167,7 @@ def train(
 
 
 def evaluate_model(
-    model: VideoMask2Former | str | os.PathLike[str],
+    model: Segmenter | str | os.PathLike[str],
     annotations: str | os.PathLike[str],
     images: str | os.PathLike[str],
     *,
@@ -210,12 +210,12 @@ def evaluate_model(
     """
     data = open_evaluation_set(annotations, images)
     chosen = settings or InferenceSettings.published()
-    if not isinstance(model, VideoMask2Former):
+    if not isinstance(model, Segmenter):
         if bundled_weights(model) is None:
             raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
         model, config = load_with_config(model)
-        chosen = settings or build_settings(config.inference)
-        task = task or build_task(config.inference)
+        chosen = settings or build_settings(config)
+        task = task or build_task(config)
     task = fitting_task(task, data)
     with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as folder:
         results = predict_dataset(model, chosen, task, data, Path(folder), is_class_agnostic=is_class_agnostic)

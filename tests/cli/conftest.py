@@ -40,7 +40,7 @@ def model_arguments(tmp_path) -> list[str]:
     """A small model in a checkpoint with its configuration inside."""
     torch.manual_seed(0)
     config = config_from_mapping(SMALL, "test")
-    write_checkpoint(tmp_path / "model.safetensors", build_model(config.model).state_dict(), to_yaml(config))
+    write_checkpoint(tmp_path / "model.safetensors", build_model(config).state_dict(), to_yaml(config))
     return ["--weights", str(tmp_path / "model.safetensors"), "--device", "cpu", "--score-threshold", "0.2"]
 
 

@@ -32,7 +32,7 @@ SMALL = {
 def published(tmp_path):
     """A checkpoint under published names, the model's own weights, and its configuration in a file."""
     config = config_from_mapping(SMALL, "test")
-    model = build_model(config.model)
+    model = build_model(config)
     theirs = DETECTRON2.key_map.to_theirs(model.state_dict()) | {"criterion.empty_weight": torch.ones(4)}
     write_checkpoint(tmp_path / "theirs.pkl", theirs)
     (tmp_path / "small.yaml").write_text(to_yaml(config))

@@ -97,7 +97,7 @@ def model(tmp_path):
     """Arguments that name a small model with random weights."""
     config = config_from_mapping(SMALL, "test")
     (tmp_path / "small.yaml").write_text(to_yaml(config))
-    write_checkpoint(tmp_path / "small.safetensors", build_model(config.model).state_dict())
+    write_checkpoint(tmp_path / "small.safetensors", build_model(config).state_dict())
     return ["--config", tmp_path / "small.yaml", "--weights", tmp_path / "small.safetensors", "--device", "cpu"]
 
 

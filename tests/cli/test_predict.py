@@ -194,7 +194,7 @@ def test_classes_and_overrides(tmp_path, model_arguments, capsys, write_video) -
     assert predict(*words, "--classes", "cat") == 1
     assert "unknown class 'cat'" in capsys.readouterr().err
     assert predict(*words, "inference.topk=2") == 1
-    assert "did you mean 'top_k'" in capsys.readouterr().err
+    assert "did you mean 'inference.top_k'" in capsys.readouterr().err
 
 
 def test_published_takes_the_configuration_as_it_is(tmp_path, model_arguments, write_video) -> None:

@@ -35,7 +35,7 @@ def shapes_of(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 def test_every_published_parameter_has_its_place_and_back(published_shapes, name):
     shapes = published_shapes[name]
     with torch.device("meta"):
-        model = build_model(read_config(CONFIG_OF_MODEL[name]).model)
+        model = build_model(read_config(CONFIG_OF_MODEL[name]))
     converted = DETECTRON2.key_map.to_ours(on_meta(shapes))
     assert converted.unknown == ()
     assert shapes_of(converted.weights) == shapes_of(model.state_dict())

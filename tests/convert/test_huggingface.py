@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 import video_mask2former as vm2f
 from video_mask2former.api import load_with_config
-from video_mask2former.config import SwinConfig, config_from_mapping, to_mapping
+from video_mask2former.config import config_from_mapping, to_mapping
 from video_mask2former.config.loader import merge
 from video_mask2former.convert import HUGGINGFACE, load_weights, write_huggingface_folder
 from video_mask2former.convert.huggingface_config import convert_config
-from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.model import build_model, complete_config
 from video_mask2former.recipes.source import read_config
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -55,7 +55,7 @@ def shapes_of(weights) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("kind", ["saved", "in_memory"])
 def test_every_name_has_its_place(folder, record, kind):
-    model = build_model(read_config(folder).model)
+    model = build_model(read_config(folder))
     converted = HUGGINGFACE.key_map.to_ours({name: torch.randn(shape) for name, shape in record[kind].items()})
     assert converted.unknown == ()
     assert shapes_of(converted.weights) == shapes_of(model.state_dict())
@@ -66,7 +66,7 @@ def test_every_name_has_its_place(folder, record, kind):
 
 
 def test_names_are_written_as_transformers_saves_them(folder, record):
-    model = build_model(read_config(folder).model)
+    model = build_model(read_config(folder))
     ignored = {name for name in record["saved"] if "empty_weight" in name or "swin.layernorm" in name}
     exported = shapes_of(HUGGINGFACE.key_map.to_theirs(model.state_dict()))
     assert exported == {name: shape for name, shape in record["saved"].items() if name not in ignored}
@@ -75,7 +75,7 @@ def test_names_are_written_as_transformers_saves_them(folder, record):
 def test_names_with_a_resnet(resnet_record):
     options = convert_config(resnet_record["config"], {}, "x")
     with torch.device("meta"):
-        model = build_model(config_from_mapping(options, "x").model)
+        model = build_model(config_from_mapping(options, "x"))
     saved = {name: torch.empty(shape, device="meta") for name, shape in resnet_record["saved"].items()}
     converted = HUGGINGFACE.key_map.to_ours(saved)
     assert converted.unknown == ()
@@ -88,7 +88,7 @@ def test_names_with_a_resnet(resnet_record):
 def test_resnets_by_their_depths(resnet_record, depths, depth):
     values = copy.deepcopy(resnet_record["config"])
     values["backbone_config"]["depths"] = depths
-    assert convert_config(values, {}, "x")["model"]["backbone"] == {"name": "resnet", "resnet": {"depth": depth}}
+    assert convert_config(values, {}, "x")["model"]["backbone"] == {"name": "resnet", "depth": depth}
 
 
 def test_names_of_the_first_video_checkpoints(small_model, randomised):
@@ -108,12 +108,13 @@ def test_names_of_the_first_video_checkpoints(small_model, randomised):
 
 def test_the_configuration_is_read(folder):
     config = read_config(folder, ["model.size_divisibility=64"])
-    assert (config.model.num_classes, config.model.num_queries, config.model.num_decoder_layers) == (3, 4, 2)
-    assert config.model.backbone.swin.depths == (1, 1, 2, 1)
+    options = config.model.options
+    assert (config.model.num_classes, options["num_queries"], options["decoder"]["num_layers"]) == (3, 4, 2)
+    assert config.model.options["backbone"]["depths"] == [1, 1, 2, 1]
     assert config.model.class_names == ()
-    assert not config.model.temporal_position_encoding
+    assert config.model.options["decoder"]["temporal_position_encoding"] is False
     assert (config.loss.mask_weight, config.loss.num_points) == (5.0, 12544)
-    assert config.model.size_divisibility == 64
+    assert options["size_divisibility"] == 64
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_the_configuration_is_read(folder):
 )
 def test_video_checkpoints_are_told_by_class_or_name(record, changes, name, is_video):
     options = convert_config(record["config"] | changes, {}, f"/models/{name}")
-    assert options["model"]["temporal_position_encoding"] is is_video
+    assert options["model"]["decoder"]["temporal_position_encoding"] is is_video
     assert options["inference"]["top_k"] == (10 if is_video else 100)
 
 
@@ -142,8 +143,8 @@ def test_video_checkpoints_are_told_by_class_or_name(record, changes, name, is_v
     ],
 )
 def test_the_name_tells_the_task(record, name, task):
-    assert convert_config(record["config"], {}, f"/models/{name}")["inference"]["task"] == task
-    assert convert_config(record["config"] | {"_name_or_path": name}, {}, "x")["inference"]["task"] == task
+    assert convert_config(record["config"], {}, f"/models/{name}")["task"] == task
+    assert convert_config(record["config"] | {"_name_or_path": name}, {}, "x")["task"] == task
 
 
 def test_the_frame_size_is_the_preprocessors(record):
@@ -212,26 +213,30 @@ SMALL = {
         "num_queries": 4,
         "hidden_dim": 32,
         "num_heads": 8,
-        "feedforward_dim": 8,
-        "num_decoder_layers": 2,
-        "temporal_position_encoding": False,
+        "decoder": {"num_layers": 2, "feedforward_dim": 8, "temporal_position_encoding": False},
         "pixel_decoder": {"num_layers": 1, "feedforward_dim": 8, "mask_dim": 16},
         "backbone": {
             "name": "swin",
-            "swin": {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2], "window_size": 2},
+            "embed_dim": 8,
+            "depths": [1, 1, 2, 1],
+            "num_heads": [1, 1, 2, 2],
+            "window_size": 2,
         },
     },
     "loss": {"mask_weight": 4.0, "no_object_weight": 0.3, "num_points": 99},
     "inference": {"mode": "online", "window": 1, "short_side": 64, "max_side": 96, "top_k": 100},
 }
 SWIN = {"model": {}}
-RESNET = {"model": {"backbone": {"name": "resnet", "swin": to_mapping(SwinConfig())}}}
-VIDEO = {"model": {"temporal_position_encoding": True}, "inference": {"mode": "clip", "window": None, "top_k": 10}}
+RESNET = {"model": {"backbone": {"name": "resnet"}}}
+VIDEO = {
+    "model": {"decoder": {"temporal_position_encoding": True}},
+    "inference": {"mode": "clip", "window": None, "top_k": 10},
+}
 
 
 def random_model(config):
     """A model whose outputs are neither zero nor infinite, for weights that all differ."""
-    model = build_model(config.model)
+    model = build_model(config)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             is_scale = tensor.ndim == 1 and "norm" in name and name.endswith(("weight", "running_var"))
@@ -244,7 +249,7 @@ def random_model(config):
 
 @pytest.mark.parametrize("changes", [SWIN, RESNET, VIDEO], ids=["swin", "resnet", "video"])
 def test_a_written_folder_reads_back(tmp_path, changes):
-    config = config_from_mapping(merge(SMALL, changes), "test")
+    config = complete_config(config_from_mapping(merge(SMALL, changes), "test"))
     model = random_model(config)
     write_huggingface_folder(tmp_path / "x", model.state_dict(), to_mapping(config))
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
@@ -253,7 +258,7 @@ def test_a_written_folder_reads_back(tmp_path, changes):
         "preprocessor_config.json",
     ]
     loaded, read = load_with_config(tmp_path / "x")
-    assert (read.model, read.loss, read.inference) == (config.model, config.loss, config.inference)
+    assert (complete_config(read).model, read.loss, read.inference) == (config.model, config.loss, config.inference)
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0)
 
@@ -266,9 +271,9 @@ def test_a_written_folder_reads_back(tmp_path, changes):
     ],
 )
 def test_what_transformers_lacks_is_not_written(tmp_path, changes, message):
-    config = config_from_mapping(merge(SMALL, changes), "test")
+    config = complete_config(config_from_mapping(merge(SMALL, changes), "test"))
     with pytest.raises(ValueError, match=message):
-        write_huggingface_folder(tmp_path / "x", build_model(config.model).state_dict(), to_mapping(config))
+        write_huggingface_folder(tmp_path / "x", build_model(config).state_dict(), to_mapping(config))
     assert not (tmp_path / "x").exists()
 
 
@@ -276,7 +281,7 @@ def test_what_transformers_lacks_is_not_written(tmp_path, changes, message):
 @pytest.mark.parametrize("changes", [SWIN, RESNET], ids=["swin", "resnet"])
 def test_transformers_reads_a_written_folder(tmp_path, changes):
     transformers = pytest.importorskip("transformers")
-    config = config_from_mapping(merge(SMALL, changes), "test")
+    config = complete_config(config_from_mapping(merge(SMALL, changes), "test"))
     ours = random_model(config)
     write_huggingface_folder(tmp_path, ours.state_dict(), to_mapping(config))
     theirs, info = transformers.AutoModelForUniversalSegmentation.from_pretrained(tmp_path, output_loading_info=True)

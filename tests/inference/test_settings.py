@@ -12,15 +12,14 @@ import pytest
 import video_mask2former as vm2f
 from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
 from video_mask2former.config import Config, InferenceOptions, InferenceSettings, apply_overrides
-from video_mask2former.config.inference import IMAGE_OPTIONS, PUBLISHED
+from video_mask2former.config.inference import PUBLISHED
 
 NAMES = [field.name for field in fields(InferenceSettings)]
-OF_VIDEOS = [name for name in NAMES if name not in IMAGE_OPTIONS]
 
 
 def test_keyword_arguments_have_the_names_and_types_of_the_settings() -> None:
     arguments, settings = get_type_hints(InferenceOptions), get_type_hints(InferenceSettings)
-    assert list(arguments) == OF_VIDEOS
+    assert list(arguments) == NAMES
     for name, hint in arguments.items():
         assert name == "classes" or hint == settings[name] | None
 
@@ -29,7 +28,7 @@ def test_keyword_arguments_have_the_names_and_types_of_the_settings() -> None:
     ("function", "missing"), [(vm2f.segment_video, ()), (vm2f.stream_video, ("mode", "keep_empty"))]
 )
 def test_help_has_every_option_with_its_sentence(function, missing) -> None:
-    names = [name for name in OF_VIDEOS if name not in missing]
+    names = [name for name in NAMES if name not in missing]
     assert list(inspect.signature(function).parameters)[-len(names) :] == names
     text = " ".join(inspect.getdoc(function).split())
     for field in fields(InferenceSettings):
@@ -70,8 +69,6 @@ def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
         "--keep-empty": (None, True),
         "--classes": ("cat, 2,yes", ("cat", "2", "yes")),
         "--resolve-overlaps": (None, True),
-        "--object-mask-threshold": ("0.5", 0.5),
-        "--overlap-threshold": ("0.6", 0.6),
         "--chunk-size": ("2", 2),
         "--dtype": ("bfloat16", "bfloat16"),
         "--feature-dtype": ("float16", "float16"),

@@ -92,7 +92,7 @@ def test_whole_model_equals_the_published_one(case, all_shapes, tmp_path, golden
 def test_backbone_equals_the_published_one(case, all_shapes, tmp_path, golden):
     figures = golden(case)
     model, frames = run(case, all_shapes, tmp_path, figures)
-    normalised, _ = model._normalise_and_pad(frames)
+    normalised, _ = model.normalise_and_pad(frames)
     for name, maps in model.backbone(normalised[0]).items():
         np.testing.assert_allclose(maps.mean((2, 3))[:, :32], figures[f"feat_mean_{name}"], atol=1e-5)
         assert float(maps.std()) == pytest.approx(float(figures[f"feat_std_{name}"]), abs=1e-5)

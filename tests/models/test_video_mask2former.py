@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from video_mask2former.models import SwinTransformer, pixel_decoder
+from video_mask2former.models import SwinTransformer
+from video_mask2former.models.pixel_decoders import deformable
 from video_mask2former.ops import ms_deform_attn
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -115,7 +116,7 @@ def test_a_model_of_half_precision_samples_where_a_precise_one_does(tiny_model, 
         locations.append(sampling_locations)
         return ms_deform_attn(value, spatial_shapes, sampling_locations, attention_weights)
 
-    monkeypatch.setattr(pixel_decoder, "ms_deform_attn", record)
+    monkeypatch.setattr(deformable, "ms_deform_attn", record)
     model, width = tiny_model(), 4096
     frames = torch.rand(1, 1, 3, 32, width) * 255
     model(frames)

@@ -15,7 +15,7 @@ from video_mask2former.recipes.model import build_model
 @pytest.fixture
 def saved(small_config, tmp_path):
     """A small model, its configuration in a file, and its weights under both names."""
-    model = build_model(small_config.model)
+    model = build_model(small_config)
     (tmp_path / "small.yaml").write_text(to_yaml(small_config))
     write_checkpoint(tmp_path / "ours.safetensors", model.state_dict(), to_yaml(small_config))
     write_checkpoint(tmp_path / "theirs.pkl", DETECTRON2.key_map.to_theirs(model.state_dict()))

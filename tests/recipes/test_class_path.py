@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import video_mask2former as vm2f
-from video_mask2former.config import Config, InferenceSettings, apply_overrides, to_yaml
+from video_mask2former.config import Config, apply_overrides, to_yaml
 from video_mask2former.convert import write_checkpoint
 from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.recipes.inference import build_settings
-from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.model import build_model, check_parts
 from video_mask2former.tracking import QueryTracker
 
 MODULE = '''
@@ -61,7 +61,7 @@ def own_module(tmp_path, monkeypatch):
 
 def test_a_backbone_of_ones_own_is_built_saved_and_loaded(small_config, tmp_path):
     config = apply_overrides(small_config, ["model.backbone.name=vm2f_test_plugin:Patches"])
-    model = build_model(config.model)
+    model = build_model(config)
     assert type(model.backbone).__name__ == "Patches"
     write_checkpoint(tmp_path / "own.pth", model.state_dict(), to_yaml(config))
     loaded = vm2f.load(tmp_path / "own.pth")
@@ -70,7 +70,7 @@ def test_a_backbone_of_ones_own_is_built_saved_and_loaded(small_config, tmp_path
 
 
 def test_a_tracker_of_ones_own_reaches_the_settings():
-    settings = build_settings(InferenceSettings(tracker="vm2f_test_plugin:MyTracker"))
+    settings = build_settings(apply_overrides(Config(), ["tracker=vm2f_test_plugin:MyTracker"]))
     tracker = make_tracker(settings)
     assert isinstance(tracker, QueryTracker) and type(tracker).__name__ == "MyTracker"
     assert settings.tracker_name == "vm2f_test_plugin:MyTracker"
@@ -90,16 +90,16 @@ def test_a_tracker_of_ones_own_reaches_the_settings():
 def test_what_is_no_backbone_is_refused_before_it_is_called(small_config, name, error, message):
     config = apply_overrides(small_config, [f"model.backbone.name={name}"])
     with pytest.raises(error, match=message):
-        build_model(config.model)
+        build_model(config)
 
 
 def test_what_is_no_tracker_is_refused():
     with pytest.raises(ValueError, match=r"must be a video_mask2former.tracking.base.Tracker"):
-        build_settings(InferenceSettings(tracker="vm2f_test_plugin:Patches"))
+        build_settings(apply_overrides(Config(), ["tracker=vm2f_test_plugin:Patches"]))
 
 
 @pytest.mark.parametrize("name", ["resnett", "my_module", "my_module:", ":Net", "my-module:Net", "a:b:c"])
-@pytest.mark.parametrize("option", ["model.backbone.name", "inference.tracker"])
+@pytest.mark.parametrize("option", ["model.backbone.name", "tracker"])
 def test_other_names_are_errors_of_the_configuration(option, name):
-    with pytest.raises(ValueError, match=r"must be one of .*, or a class of your own as module:Class, got"):
-        apply_overrides(Config(), [f"{option}='{name}'"])
+    with pytest.raises(ValueError, match=r"must be one of .*, or a custom .* as module:Class, got"):
+        check_parts(apply_overrides(Config(), [f"{option}='{name}'"]), "here")

@@ -37,14 +37,14 @@ def test_every_shipped_configuration_is_short_and_valid(name):
 @pytest.mark.parametrize("spelling", ["ytvis_2019/r50", "ytvis_2019/r50.yaml", "configs/ytvis_2019/r50.yaml"])
 def test_shipped_names_work_from_any_folder(tmp_path, monkeypatch, spelling):
     monkeypatch.chdir(tmp_path)
-    assert read_config(spelling, ["model.num_queries=3"]).model.num_queries == 3
+    assert read_config(spelling, ["model.num_queries=3"]).model.options["num_queries"] == 3
 
 
 def test_a_file_goes_before_a_shipped_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("configs/ytvis_2019").mkdir(parents=True)
     Path("configs/ytvis_2019/r50.yaml").write_text("model: {num_queries: 5}")
-    assert read_config("configs/ytvis_2019/r50.yaml").model.num_queries == 5
+    assert read_config("configs/ytvis_2019/r50.yaml").model.options["num_queries"] == 5
 
 
 @pytest.mark.parametrize("name", ["ytvis_2019/r51", "../configs/ytvis_2019/r50", "/ytvis_2019/r50.yaml", "_base_"])
@@ -78,9 +78,9 @@ def test_binary_files_are_no_configurations(tmp_path):
 def test_configurations_inside_checkpoints(tmp_path):
     config = read_config("ytvis_2019/swin_tiny")
     assert config_of_checkpoint(Checkpoint({}, to_yaml(config)), "x") == config
-    assert config_of_checkpoint(Checkpoint({}, {"model": {"num_queries": 3}}), "x").model.num_queries == 3
+    assert config_of_checkpoint(Checkpoint({}, {"model": {"num_queries": 3}}), "x").model.options["num_queries"] == 3
     assert config_of_checkpoint(Checkpoint({}), "x") is None
-    with pytest.raises(ValueError, match=r"unknown config key .model.foo. in the configuration inside x"):
+    with pytest.raises(ValueError, match=r"unknown config key .model.foo. of mask2former in the .* inside x"):
         config_of_checkpoint(Checkpoint({}, {"model": {"foo": 3}}), "x")
 
 

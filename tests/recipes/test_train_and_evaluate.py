@@ -47,7 +47,7 @@ def short_training(folder):
 class TestTrain:
     def test_goes_on_from_a_checkpoint_with_the_classes_of_the_data(self, small_config, data, tmp_path):
         named = apply_overrides(small_config, {"model.class_names": ["a", "b", "c"], "data.train_ratios": [1.0]})
-        start = build_model(named.model)
+        start = build_model(named)
         write_checkpoint(tmp_path / "start.pth", start.state_dict(), to_yaml(named))
         options = {**short_training(data), "training.learning_rate": 0.0, "training.weight_decay": 0.0}
         result = vm2f.train(tmp_path / "start.pth", overrides=options, output=tmp_path / "run", device="cpu")
@@ -88,7 +88,7 @@ class TestTrainingConfig:
         assert training_config("demo", "given.pth", other, "runs/x").training.output == "runs/x"
 
     def test_the_command_starts_from_a_model_too(self, small_config, data, tmp_path):
-        write_checkpoint(tmp_path / "start.pth", build_model(small_config.model).state_dict(), to_yaml(small_config))
+        write_checkpoint(tmp_path / "start.pth", build_model(small_config).state_dict(), to_yaml(small_config))
         words = [f"{name}={json.dumps(value)}" for name, value in short_training(data).items()]
         run = ["train", "--config", str(tmp_path / "start.pth"), "--output", str(tmp_path / "run"), "--device", "cpu"]
         assert main(run) == 1, "without data there is nothing to train on"

@@ -44,7 +44,7 @@ def shapes(tmp_path_factory):
 def validation_of(small_config, folder, classes=("disc", "square", "star"), **options):
     changes = {"data.test": [f"{folder / 'JPEGImages'}::{folder / 'instances.json'}"], "model.class_names": classes}
     config = apply_overrides(small_config, {**changes, **options})
-    return build_validation(config, folder, build_model(config.model))
+    return build_validation(config, folder, build_model(config))
 
 
 def test_what_can_go_wrong_is_found_before_training(small_config, shapes, tmp_path, caplog) -> None:

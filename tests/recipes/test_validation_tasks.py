@@ -92,13 +92,13 @@ def semantic(output, size) -> torch.Tensor:
 def test_a_task_measures_what_the_command_measures(task, images, small_config, monkeypatch) -> None:
     monkeypatch.setattr(panoptic_module, "image_panoptic", panoptic)
     monkeypatch.setattr(semantic_module, "image_semantic", semantic)
-    names = {"model.class_names": ["cat", "grass", "dog"], "inference.task": task, "inference.short_side": 32}
+    names = {"model.class_names": ["cat", "grass", "dog"], "task": task, "inference.short_side": 32}
     config = apply_overrides(small_config, {**names, "inference.mode": "online"})
-    model = build_model(config.model).eval()
-    settings = build_settings(config.inference)
+    model = build_model(config).eval()
+    settings = build_settings(config)
 
     videos = EvaluationVideos(load_annotations(images / "segments.json"), images / "images")
-    chosen = fitting_task(build_task(config.inference), videos)
+    chosen = fitting_task(build_task(config), videos)
     predictor = DatasetPredictor(model, settings, chosen, videos, map_classes(model, videos))
     evaluator = chosen.evaluator(videos, EvaluationOptions())
     for video in videos:
@@ -122,11 +122,11 @@ def test_a_task_measures_what_the_command_measures(task, images, small_config, m
 
 def test_parts_of_ranks_merge(images, small_config, monkeypatch) -> None:
     monkeypatch.setattr(panoptic_module, "image_panoptic", panoptic)
-    config = apply_overrides(small_config, {"model.class_names": ["cat", "grass", "dog"], "inference.task": "panoptic"})
-    model = build_model(config.model).eval()
+    config = apply_overrides(small_config, {"model.class_names": ["cat", "grass", "dog"], "task": "panoptic"})
+    model = build_model(config).eval()
     videos = EvaluationVideos(load_annotations(images / "segments.json"), images / "images")
-    settings = replace(build_settings(config.inference), short_side=32)
-    task = build_task(config.inference)
+    settings = replace(build_settings(config), short_side=32)
+    task = build_task(config)
     predictor = DatasetPredictor(model, settings, task, videos, map_classes(model, videos))
     whole, *parts = (task.evaluator(videos, EvaluationOptions()) for _ in range(3))
     for index, video in enumerate(videos):

@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
 def _write_folder(args: argparse.Namespace, weights: Mapping[str, Tensor], config: Config | None) -> None:
     from video_mask2former.config import to_mapping
     from video_mask2former.convert import write_huggingface_folder
-    from video_mask2former.recipes.model import class_names_of
+    from video_mask2former.recipes.model import class_names_of, complete_config
 
     if config is None:
         raise ValueError(
             f"a Hugging Face folder needs a configuration, and {args.input} has none inside. Give --config."
         )
-    options = to_mapping(config)
+    options = to_mapping(complete_config(config))
     options["model"]["class_names"] = list(class_names_of(config.model))
     write_huggingface_folder(args.output, weights, options)
 
@@ -108,7 +108,7 @@ def _our_weights(checkpoint: Checkpoint, config: Config | None, name: str) -> tu
     if config is not None:
         # On the meta device nothing is copied, but everything is checked.
         with torch.device("meta"):
-            model = build_model(config.model)
+            model = build_model(config)
         report = load_weights(model, checkpoint.weights)
         return {key: converted.weights[key] for key in report.loaded}, report
     if converted.unknown:

@@ -134,8 +134,8 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
         device = distributed.choose_device(args.device, "--device")
         overrides = [*args.overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
         model, config = load_with_config(args.config, args.weights, overrides, device=device)
-        task, data = _find_ground_truth(args, build_task(config.inference), config.data)
-        settings, output = build_settings(config.inference), Path(args.output)
+        task, data = _find_ground_truth(args, build_task(config), config.data)
+        settings, output = build_settings(config), Path(args.output)
         results = predict_dataset(model, settings, task, data, output, is_class_agnostic=args.class_agnostic)
         if distributed.is_main_process():
             if not data.has_annotations:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from video_mask2former.cli.loose_words import allow_words_anywhere
 from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
-from video_mask2former.config.inference import IMAGE_OPTIONS, PUBLISHED, InferenceSettings
+from video_mask2former.config.inference import PUBLISHED, InferenceSettings
 
 if TYPE_CHECKING:
     from video_mask2former.inference.outputs import OutputChoice
-    from video_mask2former.models import VideoMask2Former
+    from video_mask2former.models import Segmenter
 
 _DESCRIPTION = """\
 Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, tracks.json, results.json
@@ -124,7 +124,6 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "inference",
         InferenceSettings,
         defaults=InferenceSettings(),
-        but=IMAGE_OPTIONS,
     )
 
 
@@ -190,7 +189,7 @@ def _make_folder(name: str) -> Path:
     return Path(name)
 
 
-def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMask2Former, InferenceSettings]:
+def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings]:
     """The model, and how it is run: the configuration, what people want, then the given options, the flags last."""
     from video_mask2former import distributed
     from video_mask2former.api import load_with_config
@@ -211,7 +210,7 @@ def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[VideoMa
             "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
             "with it if the checkpoint has no configuration inside."
         ) from error
-    return model, build_settings(config.inference)
+    return model, build_settings(config)
 
 
 def _identity(path: str | None) -> Any:

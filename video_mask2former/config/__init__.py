@@ -7,12 +7,12 @@ from video_mask2former.config.experiment import Config
 from video_mask2former.config.inference import InferenceOptions, InferenceSettings
 from video_mask2former.config.loader import Overrides, apply_overrides, config_from_mapping, load_config, to_yaml
 from video_mask2former.config.loss import LossConfig
-from video_mask2former.config.model import BackboneConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
-from video_mask2former.config.schema import Section, field_docs, option, to_mapping
+from video_mask2former.config.model import ModelConfig
+from video_mask2former.config.schema import PartConfig, Section, field_docs, option, to_mapping
 from video_mask2former.config.training import TrainingConfig
+from video_mask2former.option_values import Range
 
 __all__ = [
-    "BackboneConfig",
     "Config",
     "DataConfig",
     "InferenceOptions",
@@ -20,10 +20,9 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "Overrides",
-    "PixelDecoderConfig",
-    "ResNetConfig",
+    "PartConfig",
+    "Range",
     "Section",
-    "SwinConfig",
     "TrainingConfig",
     "apply_overrides",
     "config_from_mapping",

@@ -9,7 +9,7 @@ from video_mask2former.config.data import DataConfig
 from video_mask2former.config.inference import DEFAULT_SIDES, InferenceSettings
 from video_mask2former.config.loss import LossConfig
 from video_mask2former.config.model import ModelConfig
-from video_mask2former.config.schema import Section, option
+from video_mask2former.config.schema import PartConfig, Section, option
 from video_mask2former.config.training import TrainingConfig
 
 
@@ -18,6 +18,15 @@ class Config(Section):
     """Everything that a YAML file can say."""
 
     model: ModelConfig = option(ModelConfig(), "What is built.")
+    tracker: PartConfig | None = option(
+        None,
+        "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
+        "propagate (queries that start the next window), minvis (the published rule), a learned one, or module:Class; "
+        "null is overlap where windows overlap, else query.",
+    )
+    refiner: PartConfig | None = option(None, "What looks at the whole video afterwards; null is nothing.")
+    task: PartConfig = option(PartConfig("instance"), "What is made of the masks, and how it is measured.")
+    losses: tuple[PartConfig, ...] = option((), "Losses beside that of the matched masks, each with its weight.")
     loss: LossConfig = option(LossConfig(), "Matcher and losses.")
     data: DataConfig = option(DataConfig(), "Datasets, frame sampling and transforms.")
     training: TrainingConfig = option(TrainingConfig(), "The training recipe.")

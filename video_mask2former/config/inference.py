@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from video_mask2former.config.schema import Section, check_name, check_types, option, to_mapping
+from video_mask2former.config.schema import Section, check_types, option, to_mapping
 
 Mode: TypeAlias = Literal["clip", "online"]
 Remainder: TypeAlias = Literal["shift", "short"]
@@ -15,7 +15,6 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Backend: TypeAlias = Literal["pyav", "decord"]
 TrackerChoice: TypeAlias = str | Callable[[], Any]
 
-TRACKERS = ("query", "overlap", "propagate", "minvis")
 DEFAULT_SIDES = (360, 1333)
 """Short side of the frames, and the most that the long side may have, where neither settings nor model say."""
 PUBLISHED: dict[str, Any] = {
@@ -39,7 +38,6 @@ class InferenceSettings(Section):
     the evaluation while training and ``predict --published``.
     """
 
-    task: Literal["instance", "panoptic", "semantic"] = option("instance", "What is made of the masks.")
     mode: Mode = option(
         "online",
         "online decodes window by window and tracks objects across windows, in bounded memory; clip decodes the whole "
@@ -55,6 +53,7 @@ class InferenceSettings(Section):
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
         "propagate (queries that start the next window), minvis (the published rule), or module:Class, a custom "
         "tracker; by default overlap where windows overlap, else query.",
+        python_only=True,
     )
     short_side: int | None = option(
         None, "Short side that frames are resized to for the model; by default what the model was made for.", at_least=1
@@ -74,12 +73,6 @@ class InferenceSettings(Section):
     )
     classes: tuple[str | int, ...] | None = option(None, "Names or indices of the classes reported; by default all.")
     resolve_overlaps: bool = option(False, "Give each pixel to one object at most.")
-    object_mask_threshold: float = option(
-        0.8, "Queries below this class score take no part in a panoptic merge.", at_least=0, at_most=1
-    )
-    overlap_threshold: float = option(
-        0.8, "Share of its own mask that a segment must keep in a panoptic merge.", at_least=0, at_most=1
-    )
     chunk_size: int = option(4, "Frames that pass through the backbone at once.", at_least=1)
     dtype: Precision = option("float32", "Precision that the model runs in.")
     feature_dtype: Precision | None = option(
@@ -98,8 +91,6 @@ class InferenceSettings(Section):
     def __post_init__(self) -> None:
         check_types(self)
         super().__post_init__()
-        if isinstance(self.tracker, str):
-            check_name("tracker", self.tracker, TRACKERS)
         if self.classes is not None and not self.classes:
             raise ValueError("classes must name at least one class, got an empty list. Leave it out for all classes.")
         if self.overlap and self.overlap >= (self.window or 1):
@@ -128,7 +119,7 @@ class InferenceSettings(Section):
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, a tracker by its name: two runs were alike if these are equal."""
-        return to_mapping(replace(self, tracker=None)) | {"tracker": self.tracker_name}
+        return to_mapping(self) | {"tracker": self.tracker_name}
 
     @property
     def is_whole_clip(self) -> bool:
@@ -144,6 +135,8 @@ class InferenceSettings(Section):
     def tracker_name(self) -> str:
         """The name of the tracker that is used, ``module:Class`` where it is a custom class."""
         if callable(self.tracker):
+            if hasattr(self.tracker, "name"):  # a class with options of its own
+                return str(self.tracker.name)
             made_by = self.tracker if hasattr(self.tracker, "__qualname__") else type(self.tracker)
             return f"{made_by.__module__}:{made_by.__qualname__}"
         return self.tracker or ("overlap" if self.overlap else "query")
@@ -174,7 +167,3 @@ class InferenceOptions(TypedDict, total=False):
     feature_device: str | None
     video_backend: Backend | None
     compile: bool | None
-
-
-# Options of the image tasks, which calls about videos do not take
-IMAGE_OPTIONS = ("task", "object_mask_threshold", "overlap_threshold")

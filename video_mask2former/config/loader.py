@@ -12,8 +12,10 @@ import yaml
 
 from video_mask2former.config.experiment import Config
 from video_mask2former.config.schema import construct, parse_section, to_mapping
+from video_mask2former.config.version_0_1 import choose_options, upgrade
 
 BASE_KEY = "_base_"
+_CLASS_OPTIONS = ("num_classes", "class_list", "class_names")
 
 Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
 """Options that are to be changed: ``["training.max_steps=100"]``, or ``{"training.max_steps": 100}``."""
@@ -56,12 +58,12 @@ def apply_overrides(config: Config, overrides: Overrides) -> Config:
         values = merge(values, _parse_override(name, value))
     if not overrides:
         return config
-    return _construct(parse_section(Config, values, "the overrides"), "the overrides", list(overrides))
+    return _construct(_parse(values, "the overrides"), "the overrides", list(overrides))
 
 
 def config_from_mapping(values: Mapping[str, Any], origin: str) -> Config:
     """Make a configuration of plain values, such as a checkpoint's; ``origin`` names the source in errors."""
-    return _construct(parse_section(Config, values, origin), origin)
+    return _construct(_parse(values, origin), origin)
 
 
 def to_yaml(config: Config) -> str:
@@ -70,7 +72,12 @@ def to_yaml(config: Config) -> str:
 
 
 def merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; what is not a mapping on both sides is replaced."""
+    """Merge nested mappings; what is not a mapping on both sides is replaced.
+
+    A part of another name takes nothing over from the options of the part that it replaces, but the classes of a model.
+    """
+    if "name" in base and "name" in update and base["name"] != update["name"]:
+        base = {key: value for key, value in base.items() if key in _CLASS_OPTIONS}
     merged = dict(base)
     for key, value in update.items():
         old = merged.get(key)
@@ -116,12 +123,16 @@ def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in bases:
         merged = merge(merged, _read(path.parent / base, (*readers, resolved)))
-    return merge(merged, parse_section(Config, values, str(path)))
+    return merge(merged, _parse(values, str(path)))
+
+
+def _parse(values: object, origin: str) -> dict[str, Any]:
+    return parse_section(Config, upgrade(values) if isinstance(values, Mapping) else values, origin)
 
 
 def _construct(values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
     try:
-        return construct(Config, values)
+        return construct(Config, choose_options(values))
     except ValueError as error:
         guilty = [each for each in overrides if each.partition("=")[0].rpartition(".")[2] in str(error)]
         origin = f"overrides {' '.join(guilty)}" if guilty else origin
@@ -147,7 +158,7 @@ def _parse_override(name: str, value: object) -> dict[str, Any]:
     nested = value
     for part in reversed(parts):
         nested = {part: nested}
-    return parse_section(Config, nested, f"override {override!r}")
+    return _parse(nested, f"override {override!r}")
 
 
 class _Loader(yaml.SafeLoader):

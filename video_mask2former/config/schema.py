@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from video_mask2former.option_values import Range, is_plain, parse_value, shortened
 
 T = TypeVar("T")
 
-_CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
-
-def option(default: T, doc: str, *, at_least: float | None = None, at_most: float | None = None) -> T:
+def option(
+    default: T,
+    doc: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    python_only: bool = False,
+) -> T:
     """A dataclass field with its documentation, which errors and command-line help repeat.
 
     Args:
@@ -22,8 +28,9 @@ def option(default: T, doc: str, *, at_least: float | None = None, at_most: floa
         doc: One sentence.
         at_least: Smallest value allowed (of each element, where the field is a tuple).
         at_most: Largest value allowed.
+        python_only: Whether it is no key of this section in a file, since another place of the file says it.
     """
-    metadata = {"doc": doc, "at_least": at_least, "at_most": at_most}
+    metadata = {"doc": doc, "at_least": at_least, "at_most": at_most, "python_only": python_only}
     field: T = dataclasses.field(default=default, metadata=metadata)
     return field
 
@@ -37,31 +44,51 @@ class Section:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            for value in values if isinstance(values, tuple) else (values,):
-                _check_range(field, value)
+            allowed = Range(field.metadata.get("at_least"), field.metadata.get("at_most"))
+            allowed.check(getattr(self, field.name), field.name, f" ({field.metadata.get('doc', '')})")
 
 
 def check_types(section: Section) -> None:
     """Reject values of the wrong type, for sections that people make in Python as well."""
-    for name, hint, _ in _fields(type(section)):
-        _parse_value(getattr(section, name), hint, name, type(section).__name__)
+    hints = get_type_hints(type(section))
+    for field in dataclasses.fields(section):
+        parse_value(getattr(section, field.name), hints[field.name], field.name, type(section).__name__)
 
 
-def check_name(field: str, name: str, known: Sequence[str]) -> None:
-    """Reject what is neither a known name nor a class of somebody's own, ``module:Class``."""
-    if name not in known and not _CLASS_PATH.fullmatch(name):
-        raise ValueError(
-            f"{field} must be one of {', '.join(known)}, or a class of your own as module:Class, got {name!r}."
-        )
+@dataclasses.dataclass(frozen=True)
+class PartSection(Section):
+    """A section that chooses a part by ``name``; keys that are no field are options of that part.
+
+    The part declares those options itself, as the arguments of its constructor; what is known here is that they are
+    plain values. Whoever builds the part checks them.
+
+    Attributes:
+        options: Name to value of the part's own options, and of the parts inside it.
+    """
+
+    OPTIONS: ClassVar[str] = "options"
+
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartConfig(PartSection):
+    """A part and its options: ``{name: swin, embed_dim: 128}`` in YAML, or the name alone.
+
+    Attributes:
+        name: A known name, or ``module:Class``.
+    """
+
+    name: str
 
 
 def field_docs(section: type[Section], prefix: str = "") -> dict[str, str]:
     """Dotted name of every option of a section and of the sections inside it, with its documentation."""
     docs: dict[str, str] = {}
-    for name, hint, doc in _fields(section):
-        if _is_section(hint):
-            docs |= field_docs(hint, f"{prefix}{name}.")
+    for name, hint, doc in fields_of(section):
+        inner = section_in(hint)
+        if inner is not None and not issubclass(inner, PartConfig):
+            docs |= field_docs(inner, f"{prefix}{name}.")
         else:
             docs[prefix + name] = doc
     return docs
@@ -72,7 +99,7 @@ def parse_section(section: type[Section], values: object, origin: str, prefix: s
 
     Args:
         section: The section the options belong to.
-        values: Name to value as read from YAML; options may be left out.
+        values: Name to value as read from YAML; options may be left out. A part may be its name alone.
         origin: Where the values come from, for the error message.
         prefix: Dotted name of the section with its final dot, for the error message.
 
@@ -82,125 +109,98 @@ def parse_section(section: type[Section], values: object, origin: str, prefix: s
     Raises:
         ValueError: If a key is unknown (the nearest known one is named) or a value has the wrong type.
     """
+    is_part = issubclass(section, PartSection)
+    if is_part and isinstance(values, str):
+        values = {"name": values}
     if not isinstance(values, Mapping):
-        raise ValueError(f"{prefix.rstrip('.') or 'a configuration'} must be a mapping, got {values!r} in {origin}.")
-    hints = {name: hint for name, hint, _ in _fields(section)}
-    parsed = {}
+        title = prefix.rstrip(".") or "a configuration"
+        raise ValueError(f"{title} must be a mapping, got {shortened(values)} in {origin}.")
+    hints = {name: hint for name, hint, _ in fields_of(section)}
+    parsed: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in hints:
-            raise ValueError(f"unknown config key '{prefix}{key}' in {origin}{_suggestion(section, str(key), prefix)}")
-        if _is_section(hints[key]):
-            parsed[key] = parse_section(hints[key], value, origin, f"{prefix}{key}.")
+        if key in hints:
+            parsed[key] = _parse_field(value, hints[key], f"{prefix}{key}", origin)
+        elif is_part and isinstance(key, str) and is_plain(value):
+            parsed[key] = value
         else:
-            parsed[key] = _parse_value(value, hints[key], f"{prefix}{key}", origin)
+            raise ValueError(f"unknown config key '{prefix}{key}' in {origin}{_suggestion(section, str(key), prefix)}")
     return parsed
 
 
 def construct(section: type[T], values: Mapping[str, Any], start: T | None = None) -> T:
     """Make a section of checked options; those that are not given are as in ``start``, or keep their defaults."""
     arguments = dict(values)
-    for field, (name, hint, _) in zip(dataclasses.fields(section), _fields(section), strict=True):  # type: ignore[arg-type]
-        if _is_section(hint) and name in arguments:
-            arguments[name] = construct(hint, arguments[name], field.default)
+    hints = {name: hint for name, hint, _ in fields_of(section)}
+    defaults = {field.name: field.default for field in dataclasses.fields(section)}  # type: ignore[arg-type]
+    for name, hint in hints.items():
+        inner = section_in(hint)
+        if inner is not None and isinstance(arguments.get(name), Mapping):
+            is_of_part = issubclass(inner, PartSection) or not isinstance(defaults[name], inner)
+            arguments[name] = construct(inner, arguments[name], None if is_of_part else defaults[name])
+        elif inner is not None and _items_of(hint) and name in arguments:
+            arguments[name] = tuple(construct(inner, item) for item in arguments[name])
+    if issubclass(section, PartSection):
+        arguments[PartSection.OPTIONS] = {key: arguments.pop(key) for key in [*arguments] if key not in hints}
     return section(**arguments) if start is None else dataclasses.replace(start, **arguments)  # type: ignore[type-var]
 
 
 def to_mapping(section: Section) -> dict[str, Any]:
     """All options of a section as plain YAML types: mappings, lists, strings and numbers."""
-    return {field.name: _plain(getattr(section, field.name)) for field in dataclasses.fields(section)}
+    values = {name: _plain(getattr(section, name)) for name, _, _ in fields_of(type(section))}
+    return values | _plain(section.options) if isinstance(section, PartSection) else values
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Section):
-        return to_mapping(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _fields(section: type) -> Iterator[tuple[str, Any, str]]:
+def fields_of(section: type) -> Iterator[tuple[str, Any, str]]:
+    """Name, annotation and documentation of the fields of a section that a file can have."""
     hints = get_type_hints(section)
     for field in dataclasses.fields(section):
-        yield field.name, hints[field.name], field.metadata.get("doc", "")
+        if field.name != PartSection.OPTIONS and not field.metadata.get("python_only"):
+            yield field.name, hints[field.name], field.metadata.get("doc", "")
 
 
-def _is_section(hint: object) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Section)
-
-
-def _check_range(field: dataclasses.Field[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    low, high = field.metadata.get("at_least"), field.metadata.get("at_most")
-    # Written so that NaN is out of every range.
-    if low is not None and not value >= low:
-        raise ValueError(f"{field.name} must be at least {low}, got {value}. ({field.metadata['doc']})")
-    if high is not None and not value <= high:
-        raise ValueError(f"{field.name} must be at most {high}, got {value}. ({field.metadata['doc']})")
-
-
-def _parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
+def section_in(hint: Any) -> type[Section] | None:
+    """The section that a field is: by itself, or null, or a list of them."""
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return hint
     if get_origin(hint) in (Union, types.UnionType):
-        members = [member for member in get_args(hint) if member is not types.NoneType]
-        if value is None and len(members) < len(get_args(hint)):
-            return None
-        fitting = next((member for member in members if _fits(value, member)), members[0])
-        return _parse_value(value, fitting, key, origin)
-    if get_origin(hint) is tuple:
-        return _parse_tuple(value, hint, key, origin)
-    if _is_section(hint):
-        return construct(hint, parse_section(hint, value, origin, f"{key}."))
-    if not _fits(value, hint):
-        raise ValueError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
-    return float(value) if hint is float else value  # type: ignore[arg-type]
+        return next(filter(None, map(section_in, get_args(hint))), None)
+    return section_in(get_args(hint)[0]) if _items_of(hint) else None
 
 
-def _parse_tuple(value: object, hint: Any, key: str, origin: str) -> tuple[Any, ...]:
-    members = get_args(hint)
-    if not _fits(value, hint):
-        raise ValueError(f"{key} must be {_describe(hint)}, got {value!r} in {origin}.")
-    assert isinstance(value, (list, tuple))
-    if members[-1] is Ellipsis:
-        members = members[:1] * len(value)
-    return tuple(
-        _parse_value(item, member, f"{key}[{index}]", origin)
-        for index, (item, member) in enumerate(zip(value, members, strict=True))
-    )
+def suggestion(key: str, names: list[str], prefix: str) -> str:
+    """The end of the error message about an unknown key: the nearest that is known, or all."""
+    close = difflib.get_close_matches(key, names, n=1)
+    if close:
+        return f"; did you mean '{prefix}{close[0]}'?"
+    return f"; the keys of {prefix.rstrip('.') or 'the top level'} are {', '.join(names)}."
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a value is of the kind a hint asks for; the elements of a tuple are not looked at."""
-    if get_origin(hint) is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
-    if get_origin(hint) is tuple:
-        members = get_args(hint)
-        return isinstance(value, (list, tuple)) and (members[-1] is Ellipsis or len(value) == len(members))
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    if get_origin(hint) is Callable:
-        return callable(value)
-    if _is_section(hint):
-        return isinstance(value, Mapping)
-    return isinstance(value, (int, float) if hint is float else hint)
+def _parse_field(value: object, hint: Any, key: str, origin: str) -> Any:
+    section = section_in(hint)
+    if section is None or (value is None and get_origin(hint) in (Union, types.UnionType)):
+        return parse_value(value, hint, key, origin)
+    if not _items_of(hint):
+        return parse_section(section, value, origin, f"{key}.")
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{key} must be a list, got {shortened(value)} in {origin}.")
+    return tuple(parse_section(section, item, origin, f"{key}[{index}].") for index, item in enumerate(value))
 
 
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
-    if get_origin(hint) is tuple:
-        members = get_args(hint)
-        if members[-1] is Ellipsis:
-            return f"a list, each element {_describe(members[0])}"
-        return f"a list of {len(members)}: " + ", ".join(_describe(member) for member in members)
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
+def _items_of(hint: Any) -> bool:
+    return get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return to_mapping(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _suggestion(section: type[Section], key: str, prefix: str) -> str:
-    """The end of the error message about an unknown key: what may have been meant."""
-    names = [field.name for field in dataclasses.fields(section)]
-    close = difflib.get_close_matches(key, names, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    names = [name for name, _, _ in fields_of(section)]
     deeper = [name for name in field_docs(section, prefix) if name.rsplit(".", 1)[-1] == key]
-    if deeper:
+    if deeper and not difflib.get_close_matches(key, names, n=1):
         return f"; did you mean '{deeper[0]}'?"
-    return f"; the keys of {prefix.rstrip('.') or 'the top level'} are {', '.join(names)}."
+    return suggestion(key, names, prefix)

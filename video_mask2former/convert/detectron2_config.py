@@ -33,6 +33,7 @@ _CLASS_LIST_OF_DATASET = (
     ("coco_2017_train", "coco_instance", 80),
     ("ade20k_sem_seg", "ade20k_semantic", 150),
 )
+_BACKBONES = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
 _COLOR_AUGMENTATIONS = {"brightness", "contrast", "saturation"}
 
 
@@ -88,7 +89,7 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
             assert isinstance(rule, (Combined, Unused))
     for combine in (_classes, _backbone, _inference, _resizing, _schedule, _initial_weights):
         options |= combine(flat, origin)
-    return _nest(options)
+    return _nest(_of_one_backbone(options))
 
 
 def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
@@ -157,23 +158,38 @@ def _classes(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _backbone(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    names = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
     name = flat["MODEL.BACKBONE.NAME"]
-    if name not in names:
-        raise ValueError(f"MODEL.BACKBONE.NAME must be {' or '.join(names)}, got {name!r} in {origin}.")
-    return {"model.backbone.name": names[name]}
+    if name not in _BACKBONES:
+        raise ValueError(f"MODEL.BACKBONE.NAME must be {' or '.join(_BACKBONES)}, got {name!r} in {origin}.")
+    return {"model.backbone.name": _BACKBONES[name]}
+
+
+def _of_one_backbone(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the options of the backbone that is used; a configuration gives those of all of them."""
+    name = options["model.backbone.name"]
+    chosen = {}
+    for key, value in options.items():
+        section, _, option = key.partition(".")
+        if section not in _BACKBONES.values():
+            chosen[key] = value
+        elif section == name:
+            chosen[f"model.backbone.{option}"] = value
+    return chosen
 
 
 def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     architecture = flat["MODEL.META_ARCHITECTURE"]
     test = {task: flat[f"MODEL.MASK_FORMER.TEST.{task}_ON"] for task in ("PANOPTIC", "INSTANCE", "SEMANTIC")}
     task = next((task.lower() for task, is_on in test.items() if is_on), "instance")
-    options: dict[str, Any] = {"inference.task": task}
+    options: dict[str, Any] = {"task.name": task}
+    if task == "panoptic":
+        for name in ("object_mask_threshold", "overlap_threshold"):
+            options[f"task.{name}"] = float(flat[f"MODEL.MASK_FORMER.TEST.{name.upper()}"])
     if architecture == "VideoMaskFormer":
         return options | {"inference.mode": "clip", "inference.top_k": 10}
     options |= {"inference.mode": "online", "inference.window": 1}
     if architecture == "VideoMaskFormer_frame":
-        return options | {"inference.tracker": "minvis", "inference.top_k": 10}
+        return options | {"tracker": "minvis", "inference.top_k": 10}
     # A single image is a clip of one frame.
     options["inference.top_k"] = flat["TEST.DETECTIONS_PER_IMAGE"]
     return options | {"data.num_frames": 1, "data.frame_range": 0}

@@ -22,7 +22,6 @@ _MODEL_OPTIONS = {
     "num_queries": "num_queries",
     "hidden_dim": "hidden_dim",
     "num_heads": "num_attention_heads",
-    "feedforward_dim": "dim_feedforward",
 }
 _PIXEL_DECODER_OPTIONS = {
     "num_layers": "encoder_layers",
@@ -38,7 +37,7 @@ _LOSS_OPTIONS = {
     "oversample_ratio": "oversample_ratio",
     "importance_sample_ratio": "importance_sample_ratio",
 }
-_NEEDED = (*_MODEL_OPTIONS.values(), *_PIXEL_DECODER_OPTIONS.values(), "decoder_layers")
+_NEEDED = ("dim_feedforward", *_MODEL_OPTIONS.values(), *_PIXEL_DECODER_OPTIONS.values(), "decoder_layers")
 
 # What the configuration must say, where it says anything, for this model to compute the same; the first is written.
 _SUPPORTED: dict[str, tuple[object, ...]] = {
@@ -108,14 +107,17 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
         "class_names": _class_names(values),
         "backbone": _backbone_options(values["backbone_config"]),
         "pixel_decoder": {ours: values[theirs] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
-        "num_decoder_layers": values["decoder_layers"] - 1,
-        "temporal_position_encoding": is_video,
+        "decoder": {
+            "num_layers": values["decoder_layers"] - 1,
+            "feedforward_dim": values["dim_feedforward"],
+            "temporal_position_encoding": is_video,
+        },
     }
     for ours, theirs in (("pixel_mean", "image_mean"), ("pixel_std", "image_std")):
         if theirs in preprocessor:
             model[ours] = [round(255 * value, 3) for value in preprocessor[theirs]]
     loss = {ours: values[theirs] for ours, theirs in _LOSS_OPTIONS.items() if theirs in values}
-    return {"model": model, "loss": loss, "inference": _inference(values, preprocessor, origin, is_video)}
+    return {"model": model, "loss": loss} | _inference(values, preprocessor, origin, is_video)
 
 
 def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,7 +139,15 @@ def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any],
             f"got model.pixel_decoder.num_points = {model['pixel_decoder']['num_points']}. Write another format."
         )
     names = model["class_names"] or [f"LABEL_{index}" for index in range(model["num_classes"])]
-    is_video = model["temporal_position_encoding"]
+    if model["name"] != "mask2former":
+        raise ValueError(f"only a mask2former can be written for Hugging Face, got {model['name']!r}.")
+    missing = [name for name in _MODEL_OPTIONS if name not in model]
+    if missing:
+        raise ValueError(
+            f"Hugging Face's Mask2Former has one {missing[0]} for both decoders, and this model has two. "
+            "Write another format."
+        )
+    is_video = model["decoder"]["temporal_position_encoding"]
     if is_video:
         logger.warning(
             "transformers has only the image model: it will read this video model, but decode each frame by itself and "
@@ -151,7 +161,8 @@ def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any],
         **{theirs: model["pixel_decoder"][ours] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
         **{theirs: loss[ours] for ours, theirs in _LOSS_OPTIONS.items()},
         "feature_size": model["hidden_dim"],
-        "decoder_layers": model["num_decoder_layers"] + 1,
+        "dim_feedforward": model["decoder"]["feedforward_dim"],
+        "decoder_layers": model["decoder"]["num_layers"] + 1,
         "id2label": {str(index): name for index, name in enumerate(names)},
         "label2id": {name: index for index, name in enumerate(names)},
     }
@@ -203,34 +214,33 @@ def _check_supported(values: Mapping[str, Any], origin: str) -> None:
 def _backbone_options(backbone: Mapping[str, Any]) -> dict[str, Any]:
     if backbone.get("model_type") == "resnet":
         depths = list(backbone["depths"])
-        return {"name": "resnet", "resnet": {"depth": next(k for k, v in _RESNET_DEPTHS.items() if v == depths)}}
-    swin = {
+        return {"name": "resnet", "depth": next(k for k, v in _RESNET_DEPTHS.items() if v == depths)}
+    return {
+        "name": "swin",
         "embed_dim": backbone["embed_dim"],
         "depths": list(backbone["depths"]),
         "num_heads": list(backbone["num_heads"]),
         "window_size": backbone["window_size"],
-        "drop_path": float(backbone.get("drop_path_rate", 0.0)),
+        "drop_path_rate": float(backbone.get("drop_path_rate", 0.0)),
     }
-    return {"name": "swin", "swin": swin}
 
 
 def _make_backbone_config(backbone: Mapping[str, Any]) -> dict[str, Any]:
     out_features = {"out_features": [f"stage{index + 1}" for index in range(4)]}
     if backbone["name"] == "resnet":
         fixed = {key: allowed[0] for key, allowed in _SUPPORTED_RESNET.items()}
-        return fixed | {"depths": _RESNET_DEPTHS[backbone["resnet"]["depth"]]} | out_features
+        return fixed | {"depths": _RESNET_DEPTHS[backbone["depth"]]} | out_features
     if backbone["name"] != "swin":
         raise ValueError(
             f"Hugging Face's Mask2Former takes the backbones swin and resnet, got {backbone['name']!r}. "
             "Write another format."
         )
-    swin = backbone["swin"]
     return {key: allowed[0] for key, allowed in _SUPPORTED_SWIN.items()} | {
-        "embed_dim": swin["embed_dim"],
-        "depths": list(swin["depths"]),
-        "num_heads": list(swin["num_heads"]),
-        "window_size": swin["window_size"],
-        "drop_path_rate": swin["drop_path"],
+        "embed_dim": backbone["embed_dim"],
+        "depths": list(backbone["depths"]),
+        "num_heads": list(backbone["num_heads"]),
+        "window_size": backbone["window_size"],
+        "drop_path_rate": backbone["drop_path_rate"],
         **out_features,
     }
 
@@ -245,14 +255,15 @@ def _class_names(values: Mapping[str, Any]) -> list[str]:
 def _inference(
     values: Mapping[str, Any], preprocessor: Mapping[str, Any], origin: str, is_video: bool
 ) -> dict[str, Any]:
+    task = "instance"
     options: dict[str, Any] = {"mode": "clip", "short_side": 480, "top_k": 10}
     if not is_video:
-        task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), "instance")
-        options = {"mode": "online", "window": 1, "short_side": 800, "top_k": 100, "task": task}
+        task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), task)
+        options = {"mode": "online", "window": 1, "short_side": 800, "top_k": 100}
     size = preprocessor.get("size")
     if isinstance(size, Mapping) and {"shortest_edge", "longest_edge"} <= size.keys():
         options |= {"short_side": size["shortest_edge"], "max_side": size["longest_edge"]}
-    return options
+    return {"task": task, "inference": options}
 
 
 def _is_video(values: Mapping[str, Any], origin: str) -> bool:
@@ -261,7 +272,7 @@ def _is_video(values: Mapping[str, Any], origin: str) -> bool:
     placed_video = any("youtubevis" in place or "video-mask2former" in place for place in _places(values, origin))
     is_video = named_video or placed_video
     logger.info(
-        "%s is read as %s checkpoint (architectures: %s). Override with model.temporal_position_encoding.",
+        "%s is read as %s checkpoint (architectures: %s). Override with model.decoder.temporal_position_encoding.",
         origin,
         "a video" if is_video else "an image",
         ", ".join(map(str, architectures)) or "not given",

@@ -80,7 +80,7 @@ def load_weights(
     otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only.
 
     Args:
-        model: A :class:`VideoMask2Former`; its own types and device are kept.
+        model: A :class:`Segmenter`; its own types and device are kept.
         state_dict: Name to tensor, under the names of any of ``FORMATS``.
         allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
         allow_partial: Load what fits and report the rest, whatever it is.

@@ -18,7 +18,7 @@ from video_mask2former.atomic import atomic_path
 from video_mask2former.config import InferenceSettings
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
 from video_mask2former.inference import VideoPredictor
-from video_mask2former.models import VideoMask2Former
+from video_mask2former.models import Segmenter
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import Task
 from video_mask2former.tasks.class_mapping import ClassMapping
@@ -85,7 +85,7 @@ class DatasetPredictor:
 
     def __init__(
         self,
-        model: VideoMask2Former,
+        model: Segmenter,
         settings: InferenceSettings,
         task: Task,
         data: EvaluationSet,
@@ -116,7 +116,7 @@ class DatasetPredictor:
 
 
 def predict_dataset(
-    model: VideoMask2Former,
+    model: Segmenter,
     settings: InferenceSettings,
     task: Task,
     data: EvaluationSet,
@@ -164,7 +164,7 @@ def predict_dataset(
     return results
 
 
-def map_classes(model: VideoMask2Former, data: EvaluationSet, *, is_class_agnostic: bool = False) -> ClassMapping:
+def map_classes(model: Segmenter, data: EvaluationSet, *, is_class_agnostic: bool = False) -> ClassMapping:
     """Classes of a model to those of a dataset; the log names those that the dataset does not have.
 
     Raises:

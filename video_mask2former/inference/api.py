@@ -42,7 +42,7 @@ def segment_video(
     Options that are None are as ``settings`` have them, :class:`InferenceSettings` if those are None, too.
 
     Args:
-        model: A :class:`~video_mask2former.models.VideoMask2Former` in eval mode, or anything with its ``encode`` and
+        model: A :class:`~video_mask2former.models.Segmenter` in eval mode, or anything with its ``encode`` and
             ``decode``; it runs on the device it is on.
         source: A video file, an image, a folder, glob or list of images, a camera index, an array ``(T, H, W, 3)`` or
             ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any iterable of frames; all uint8 RGB.

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class SegmentationModel(Protocol):
-    """What inference asks of a model; :class:`~video_mask2former.models.VideoMask2Former` has it.
+    """What inference asks of a model; :class:`~video_mask2former.models.Segmenter` has it.
 
     A model may also say in ``input_sides`` which short side frames should have, and the most that the long side may.
     """

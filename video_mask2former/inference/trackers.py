@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from typing import Any
 
 from video_mask2former.config import InferenceSettings
-from video_mask2former.tracking import (
-    MinVISTracker,
-    OverlapTracker,
-    PropagationTracker,
-    QueryTracker,
-    Tracker,
-    TrackRules,
-)
+from video_mask2former.tracking import TRACKERS, Tracker, TrackRules
 
 
 def make_tracker(settings: InferenceSettings) -> Tracker:
     """A new tracker, for one video. Thresholds of its rules never hide what the score threshold asks for.
 
     Raises:
+        ValueError: If the name of the tracker is unknown.
         TypeError: If a custom class does not make trackers.
     """
     if callable(settings.tracker):
         return _checked_tracker(settings.tracker(), settings.tracker_name)
     name = settings.tracker_name
-    if name == "minvis":
-        return MinVISTracker()
+    if name not in TRACKERS:
+        raise ValueError(
+            f"tracker must be one of {', '.join(TRACKERS)}, or a class that makes trackers, got {name!r}. "
+            "In a configuration, and on the command line, a custom class is module:Class."
+        )
     default = TrackRules()
     rules = replace(
         default,
         birth_score=min(default.birth_score, settings.score_threshold),
         keep_score=min(default.keep_score, settings.score_threshold),
     )
-    if name == "overlap":
-        return OverlapTracker(rules)
-    return PropagationTracker(rules) if name == "propagate" else QueryTracker(rules)
+    tracker: Any = TRACKERS[name]
+    return _checked_tracker(tracker(rules) if "rules" in inspect.signature(tracker).parameters else tracker(), name)
 
 
 def _checked_tracker(tracker: object, origin: str) -> Tracker:

@@ -155,3 +155,9 @@ def run_layer(layer: Callable[..., Tensor], *inputs: object, recompute: bool) ->
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)
     return layer(*inputs)
+
+
+def check_heads(hidden_dim: int, num_heads: int) -> None:
+    """Reject channels that attention heads cannot share out evenly."""
+    if hidden_dim % num_heads:
+        raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim = } and {num_heads = }.")

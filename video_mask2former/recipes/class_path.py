@@ -1,8 +1,9 @@
-"""Classes of users' own, which a configuration names as ``module:Class``."""
+"""Custom classes, which a configuration names as ``module:Class``."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,7 +12,7 @@ T = TypeVar("T")
 def import_class(path: str, base: type[T]) -> type[T]:
     """Import the class that a configuration names.
 
-    The configuration may have come with a checkpoint of somebody else's, so nothing is called before it has shown to
+    The configuration may have come with a checkpoint from elsewhere, so nothing is called before it has shown to
     be a class of the kind that was asked for.
 
     Args:
@@ -20,7 +21,7 @@ def import_class(path: str, base: type[T]) -> type[T]:
 
     Raises:
         ImportError: If the module cannot be imported.
-        ValueError: If the module has no such class, or the class is of another kind.
+        ValueError: If the module has no such class, or the class is of another kind or abstract.
     """
     module_name, _, name = path.partition(":")
     try:
@@ -37,4 +38,6 @@ def import_class(path: str, base: type[T]) -> type[T]:
         raise ValueError(f"{path} must be a class, but {module_name} has {found!r} under that name.")
     if not issubclass(found, base):
         raise ValueError(f"{path} must be a {base.__module__}.{base.__qualname__}, and it is not.")
+    if inspect.isabstract(found) or getattr(found, "_is_protocol", False):
+        raise ValueError(f"{path} is abstract: name a subclass of it that can be made.")
     return found

@@ -1,21 +1,54 @@
-"""The inference section of a configuration to settings that can be run."""
+"""How a configuration says that its model is run, as settings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import cast
 
-from video_mask2former.config import InferenceSettings
-from video_mask2former.recipes.class_path import import_class
+from video_mask2former.config import Config, InferenceSettings, PartConfig
+from video_mask2former.recipes.parts import TRACKER, PartPlan, plan_part
 from video_mask2former.tracking import Tracker
 
 
-def build_settings(settings: InferenceSettings) -> InferenceSettings:
-    """Settings whose tracker is imported where it is a custom class.
+@dataclass(frozen=True)
+class TrackerOfPlan:
+    """Makes trackers of one class with the same options, one for each video.
+
+    Attributes:
+        plan: The class and its options.
+    """
+
+    plan: PartPlan
+
+    @property
+    def name(self) -> str:
+        """The class and its options, to tell by whether two runs were alike."""
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(self.plan.arguments.items()))
+        return f"{self.plan.name}({options})" if options else self.plan.name
+
+    def __call__(self) -> Tracker:
+        """A new tracker."""
+        return cast(Tracker, self.plan.build())
+
+
+def build_tracker(config: PartConfig) -> TrackerOfPlan:
+    """What makes the trackers that a configuration names.
 
     Raises:
-        ImportError: If Python does not find the module of the class.
-        ValueError: If the class is not a tracker.
+        ImportError: If it is a custom class and Python does not find its module.
+        ValueError: If the name is unknown or no tracker, or an option is unknown or wrong.
     """
-    if not isinstance(settings.tracker, str) or ":" not in settings.tracker:
-        return settings
-    return replace(settings, tracker=import_class(settings.tracker, Tracker))
+    return TrackerOfPlan(plan_part(TRACKER, config, "tracker"))
+
+
+def build_settings(config: Config) -> InferenceSettings:
+    """How a configuration says that its model is run on videos.
+
+    Raises:
+        ImportError: If the tracker is a custom class and Python does not find its module.
+        ValueError: If the tracker is unknown, or one of its options is.
+    """
+    if config.tracker is None:
+        return config.inference
+    has_options = bool(config.tracker.options) or ":" in config.tracker.name
+    return replace(config.inference, tracker=build_tracker(config.tracker) if has_options else config.tracker.name)

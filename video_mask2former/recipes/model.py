@@ -3,91 +3,83 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-from video_mask2former.config import BackboneConfig, Config, ModelConfig
+from video_mask2former.config import Config, ModelConfig, config_from_mapping, to_mapping
 from video_mask2former.convert import LoadReport, load_weights, package_weights_path, read_checkpoint
 from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.losses import HungarianMatcher, SetCriterion
-from video_mask2former.models import (
-    Backbone,
-    EfficientNetLite0,
-    MaskedAttentionDecoder,
-    MSDeformAttnPixelDecoder,
-    ResNet,
-    SwinTransformer,
-    VideoMask2Former,
-)
-from video_mask2former.recipes.class_path import import_class
+from video_mask2former.models import Segmenter
+from video_mask2former.recipes.parts import SEGMENTER, TASK, TRACKER, PartPlan, plan_part
 
 logger = logging.getLogger(__name__)
 
+# Arguments of a segmenter and of its parts that are made here, from options of the whole model
+PROVIDED = ("num_classes", "class_names", "input_sides", "feature_info")
 _PACKAGE_WEIGHTS = "package"
 
 
-def build_model(config: ModelConfig, input_sides: tuple[int, int] = (360, 1333)) -> VideoMask2Former:
+def build_model(config: Config) -> Segmenter:
     """Build a model with initial weights, in training mode.
 
     Args:
-        config: What it is made of.
-        input_sides: Short side that frames should be resized to for it, and most that the long side may have.
+        config: The whole configuration; ``model`` says what it is made of, ``inference`` what size of frames it sees.
 
     Raises:
-        ValueError: If ``class_list`` is no known list or does not have ``num_classes`` names.
+        ImportError: If a part is a custom class and Python does not find its module.
+        ValueError: If a part or an option of one is unknown or wrong, or ``class_list`` is no known list or does not
+            have ``num_classes`` names.
     """
-    backbone = build_backbone(config.backbone)
-    pixel_decoder = MSDeformAttnPixelDecoder(
-        backbone.feature_info,
-        hidden_dim=config.hidden_dim,
-        mask_dim=config.pixel_decoder.mask_dim,
-        num_layers=config.pixel_decoder.num_layers,
-        num_heads=config.num_heads,
-        num_points=config.pixel_decoder.num_points,
-        feedforward_dim=config.pixel_decoder.feedforward_dim,
+    model: Segmenter = plan_model(config.model).build(
+        num_classes=config.model.num_classes,
+        class_names=class_names_of(config.model),
+        input_sides=(config.inference.short_side, config.inference.max_side),
     )
-    decoder = MaskedAttentionDecoder(
-        config.num_classes,
-        hidden_dim=config.hidden_dim,
-        mask_dim=config.pixel_decoder.mask_dim,
-        num_queries=config.num_queries,
-        num_layers=config.num_decoder_layers,
-        num_heads=config.num_heads,
-        feedforward_dim=config.feedforward_dim,
-        temporal_position_encoding=config.temporal_position_encoding,
-    )
-    model = VideoMask2Former(
-        backbone,
-        pixel_decoder,
-        decoder,
-        pixel_mean=config.pixel_mean,
-        pixel_std=config.pixel_std,
-        size_divisibility=config.size_divisibility,
-        class_names=class_names_of(config),
-        input_sides=input_sides,
-    )
-    model.recompute_activations(config.activation_checkpointing)
+    model.recompute_activations(config.model.activation_checkpointing)
     return model
 
 
-def build_backbone(config: BackboneConfig) -> Backbone:
-    """Build a backbone with initial weights.
+def plan_model(config: ModelConfig, origin: str = "the configuration") -> PartPlan:
+    """Check the options of a segmenter and of its parts, without building them."""
+    mapping = {"name": config.name, **config.options}
+    return plan_part(SEGMENTER, mapping, "model", provided=PROVIDED, origin=origin)
+
+
+def check_parts(config: Config, origin: str) -> None:
+    """Check the names and options of all parts of a configuration.
 
     Raises:
-        ImportError: If it is somebody's own and Python does not find its module.
-        ValueError: If it is somebody's own and no backbone.
+        ImportError: If a part is a custom class and Python does not find its module.
+        ValueError: If a part or an option of one is unknown or wrong.
     """
-    if ":" in config.name:
-        return import_class(config.name, Backbone)()  # type: ignore[type-abstract]
-    if config.name == "resnet":
-        return ResNet(depth=config.resnet.depth)
-    if config.name == "efficientnet_lite0":
-        return EfficientNetLite0()
-    return SwinTransformer(
-        embed_dim=config.swin.embed_dim,
-        depths=config.swin.depths,
-        num_heads=config.swin.num_heads,
-        window_size=config.swin.window_size,
-        drop_path_rate=config.swin.drop_path,
-    )
+    plan_model(config.model, origin)
+    if config.tracker is not None:
+        plan_part(TRACKER, config.tracker, "tracker", origin=origin)
+    plan_part(TASK, config.task, "task", origin=origin)
+
+
+def complete_config(config: Config) -> Config:
+    """The same configuration, with the options that its parts have by default written out.
+
+    What is written with a run stays true when a later version has other defaults.
+    """
+    return config_from_mapping(to_mapping(config) | {"model": complete_model_options(config.model)}, "this model")
+
+
+def complete_model_options(config: ModelConfig) -> dict[str, Any]:
+    """The model section as plain values, with the options that its parts have by default."""
+    plan = plan_model(config)
+    own = {name: value for name, value in to_mapping(config).items() if name not in config.options}
+    return own | _with_weights(plan.complete(), config.options)
+
+
+def _with_weights(options: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put back the initial weights of parts, which are no options of their constructors."""
+    for name, value in given.items():
+        if isinstance(value, Mapping) and value.get("weights") is not None:
+            options[name] = options[name] | {"weights": value["weights"]}
+    return options
 
 
 def build_criterion(config: Config) -> SetCriterion:
@@ -107,7 +99,7 @@ def build_criterion(config: Config) -> SetCriterion:
     )
 
 
-def load_initial_weights(model: VideoMask2Former, config: Config) -> LoadReport | None:
+def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:
     """Give a new model the weights that training starts from.
 
     ``training.init_weights``, a whole model, goes before ``model.backbone.weights``, an ImageNet backbone.
@@ -115,10 +107,11 @@ def load_initial_weights(model: VideoMask2Former, config: Config) -> LoadReport 
     Returns:
         What was loaded, None where the configuration names neither.
     """
+    backbone = backbone_weights(config.model)
     if config.training.init_weights is not None:
         path, allow = config.training.init_weights, config.training.allow_class_mismatch
-    elif config.model.backbone.weights is not None:
-        path, allow = config.model.backbone.weights, False
+    elif backbone is not None:
+        path, allow = backbone, False
     else:
         logger.info("training starts from random weights: neither init_weights nor backbone.weights is given")
         return None
@@ -126,6 +119,19 @@ def load_initial_weights(model: VideoMask2Former, config: Config) -> LoadReport 
     report = load_weights(model, checkpoint.weights, allow_class_mismatch=allow)
     logger.info("initial weights from %s\n%s", path, report.summary())
     return report
+
+
+def backbone_weights(config: ModelConfig) -> str | None:
+    """The file of ImageNet weights that ``model.backbone.weights`` names, None where there is none.
+
+    Raises:
+        ValueError: If it is not a name.
+    """
+    backbone = config.options.get("backbone")
+    weights = backbone.get("weights") if isinstance(backbone, Mapping) else None
+    if weights is not None and not isinstance(weights, str):
+        raise ValueError(f"model.backbone.weights must be the name of a file, got {weights!r}.")
+    return weights
 
 
 def class_names_of(config: ModelConfig) -> tuple[str, ...]:

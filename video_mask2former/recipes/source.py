@@ -14,6 +14,7 @@ from video_mask2former.convert import (
     read_detectron2_yaml,
     read_huggingface_config,
 )
+from video_mask2former.recipes.model import check_parts
 
 _CONFIG_FOLDER = "configs"
 
@@ -33,13 +34,13 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
     """
     path = Path(source)
     if path.is_dir():
-        return apply_overrides(config_from_mapping(read_huggingface_config(path), str(path)), overrides)
+        return _checked(apply_overrides(config_from_mapping(read_huggingface_config(path), str(path)), overrides), path)
     if not path.is_file():
         path = _find_shipped(os.fspath(source))
     if is_detectron2_yaml(path):
         values = convert_detectron2_config(read_detectron2_yaml(path), str(path))
-        return apply_overrides(config_from_mapping(values, str(path)), overrides)
-    return load_config(path, overrides)
+        return _checked(apply_overrides(config_from_mapping(values, str(path)), overrides), path)
+    return _checked(load_config(path, overrides), path)
 
 
 def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrides = ()) -> Config | None:
@@ -49,7 +50,8 @@ def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrid
         values = yaml.safe_load(values)
     if values is None:
         return None
-    return apply_overrides(config_from_mapping(values, f"the configuration inside {origin}"), overrides)
+    origin = f"the configuration inside {origin}"
+    return _checked(apply_overrides(config_from_mapping(values, origin), overrides), origin)
 
 
 def is_detectron2_yaml(path: Path) -> bool:
@@ -67,6 +69,12 @@ def shipped_configs() -> list[str]:
     root = _shipped_root()
     files = sorted(file.relative_to(root) for file in root.rglob("*.yaml"))
     return [file.with_suffix("").as_posix() for file in files if not file.parts[0].startswith("_")]
+
+
+def _checked(config: Config, origin: Path | str) -> Config:
+    """The configuration, once the options of its parts are known to be theirs."""
+    check_parts(config, str(origin))
+    return config
 
 
 def _find_shipped(name: str) -> Path:

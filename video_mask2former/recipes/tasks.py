@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from video_mask2former.config import InferenceSettings
-from video_mask2former.tasks import TASKS, PanopticTask, Task
+from typing import cast
+
+from video_mask2former.config import Config
+from video_mask2former.recipes.parts import TASK, plan_part
+from video_mask2former.tasks import Task
 
 
-def build_task(settings: InferenceSettings) -> Task:
-    """What a configuration says is made of the masks of its model."""
-    if settings.task == "panoptic":
-        return PanopticTask(settings.object_mask_threshold, settings.overlap_threshold)
-    return TASKS[settings.task]()
+def build_task(config: Config) -> Task:
+    """What a configuration says is made of the masks of its model.
+
+    Raises:
+        ImportError: If it is a custom class and Python does not find its module.
+        ValueError: If the name is unknown or no task, or an option is unknown or wrong.
+    """
+    return cast(Task, plan_part(TASK, config.task, "task").build())

@@ -31,9 +31,15 @@ from video_mask2former.engine import (
     log_to_file,
     parameter_groups,
 )
-from video_mask2former.models import VideoMask2Former
+from video_mask2former.models import Segmenter
 from video_mask2former.recipes.data import build_training_loader
-from video_mask2former.recipes.model import build_criterion, build_model, class_names_of, load_initial_weights
+from video_mask2former.recipes.model import (
+    build_criterion,
+    build_model,
+    class_names_of,
+    complete_config,
+    load_initial_weights,
+)
 from video_mask2former.recipes.source import config_of_checkpoint
 from video_mask2former.recipes.validation import Validation, build_validation
 
@@ -87,7 +93,7 @@ def evaluate_only(config: Config, output: Path, device: torch.device, *, use_lat
     """
     checkpoint, origin = _weights_to_evaluate(config, output, use_latest)
     trained = config_of_checkpoint(checkpoint, origin)
-    model = build_model(config.model if trained is None else trained.model)
+    model = build_model(config if trained is None else trained)
     validation = build_validation(config, output, model)
     if validation is None:
         raise ValueError("there is nothing to evaluate on: data.test has no dataset with annotations.")
@@ -113,7 +119,7 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
     torch.manual_seed(options.seed)
     loader = _build_loader(config, device)
     config = with_classes(config, cast(MixedClips, loader.dataset).datasets[0].annotations.class_names)
-    model = build_model(config.model)
+    model = build_model(config)
     validation = build_validation(config, output, model) if options.evaluate else None
     if not has_state:
         load_initial_weights(model, config)
@@ -125,20 +131,20 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
         build_criterion(config).to(device),
         build_optimizer(options, model),
         loader,
-        plan=build_plan(config, _best_metric(options, validation)),
+        plan=build_plan(config, model.num_queries, _best_metric(options, validation)),
         device=device,
         checkpoints=CheckpointFolder(output, options.keep_checkpoints),
         log=_build_log(options, output),
         ema=ExponentialMovingAverage(model, options.ema_decay) if options.ema_decay else None,
         evaluate=validation,
-        metadata={"config": to_mapping(config), "class_names": list(model.class_names)},
+        metadata={"config": to_mapping(complete_config(config)), "class_names": list(model.class_names)},
     )
     # Initial weights are the same on every rank; dropped paths are each rank's own.
     torch.manual_seed(options.seed + 1 + distributed.rank())
     return trainer
 
 
-def build_optimizer(options: TrainingConfig, model: VideoMask2Former) -> torch.optim.AdamW:
+def build_optimizer(options: TrainingConfig, model: Segmenter) -> torch.optim.AdamW:
     """AdamW over the parameter groups of the published recipes."""
     if options.layer_decay is not None:
         groups = layerwise_parameter_groups(
@@ -172,13 +178,13 @@ def build_schedule(options: TrainingConfig) -> LearningRateSchedule:
     )
 
 
-def build_plan(config: Config, best_metric: str = "AP") -> TrainingPlan:
+def build_plan(config: Config, num_queries: int, best_metric: str = "AP") -> TrainingPlan:
     """How long and how to train, and which metric tells the best model."""
     options = config.training
     return TrainingPlan(
         max_steps=options.max_steps,
         schedule=build_schedule(options),
-        num_queries=config.model.num_queries,
+        num_queries=num_queries,
         accumulation_steps=options.accumulation_steps,
         clip_norm=options.clip_norm,
         dtype=options.amp_dtype,

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
-from video_mask2former.config import Config, DataConfig, InferenceSettings
+from video_mask2former.config import Config, DataConfig
 from video_mask2former.data.evaluation_sets import locate_evaluation_set
 from video_mask2former.data.evaluation_videos import EvaluationSet
 from video_mask2former.evaluation.evaluation_page import Case, draw_case
 from video_mask2former.evaluation.prediction import DatasetPredictor, map_classes
-from video_mask2former.models import VideoMask2Former
+from video_mask2former.models import Segmenter
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.tasks import build_task
 from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
@@ -48,7 +48,7 @@ class Validation:
 
     Args:
         datasets: What is measured, by name.
-        config: How the model is run.
+        config: The whole configuration.
         picture_folder: Where pictures go, in a folder for each step.
         num_pictures: Videos of each dataset that are drawn, always the same.
     """
@@ -56,7 +56,7 @@ class Validation:
     def __init__(
         self,
         datasets: Mapping[str, MeasuredSet],
-        config: InferenceSettings,
+        config: Config,
         *,
         picture_folder: Path,
         num_pictures: int,
@@ -76,14 +76,14 @@ class Validation:
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """Measure a model in evaluation mode."""
-        model = cast(VideoMask2Former, model)
+        model = cast(Segmenter, model)
         folder = self._picture_folder / f"step_{step:07d}"
         figures = {name: self._measure(model, name, folder) for name in self._datasets}
         if len(figures) == 1:
             return next(iter(figures.values()))
         return mean_of_datasets(figures)
 
-    def _measure(self, model: VideoMask2Former, name: str, folder: Path) -> dict[str, float]:
+    def _measure(self, model: Segmenter, name: str, folder: Path) -> dict[str, float]:
         data, task, mapping = vars(self._datasets[name]).values()
         predictor = DatasetPredictor(model, build_settings(self._config), task, data, mapping)
         evaluator = task.evaluator(data, OPTIONS)
@@ -100,7 +100,7 @@ class Validation:
         return evaluator.evaluate()
 
 
-def build_validation(config: Config, output: Path, model: VideoMask2Former) -> Validation | None:
+def build_validation(config: Config, output: Path, model: Segmenter) -> Validation | None:
     """The evaluation on ``data.test``, None (which the log tells) where there is nothing to measure.
 
     What could go wrong with it is found here, before hours of training.
@@ -127,7 +127,7 @@ def build_validation(config: Config, output: Path, model: VideoMask2Former) -> V
         if not len(data):
             raise ValueError(f"{data.path} has no videos to evaluate on. {_WITHOUT}")
         try:
-            task = fitting_task(build_task(config.inference), data)
+            task = fitting_task(build_task(config), data)
         except ValueError as error:
             raise ValueError(f"{error} {_WITHOUT}") from None
         datasets[name] = MeasuredSet(data, task, map_classes(model, data))
@@ -135,7 +135,7 @@ def build_validation(config: Config, output: Path, model: VideoMask2Former) -> V
         return None
     return Validation(
         dict(zip(short_names(list(datasets)), datasets.values(), strict=True)),
-        config.inference,
+        config,
         picture_folder=output / "pictures",
         num_pictures=config.training.sample_pictures,
     )

@@ -10,7 +10,15 @@ from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracke
 from video_mask2former.tracking.query_propagation import PropagationTracker
 from video_mask2former.tracking.track_memory import TrackRules
 
+TRACKERS: dict[str, type[Tracker]] = {
+    "query": QueryTracker,
+    "overlap": OverlapTracker,
+    "propagate": PropagationTracker,
+    "minvis": MinVISTracker,
+}
+
 __all__ = [
+    "TRACKERS",
     "Detections",
     "MinVISTracker",
     "OverlapTracker",

@@ -5,4 +5,10 @@ from video_mask2former.models.backbones.efficientnet_lite import EfficientNetLit
 from video_mask2former.models.backbones.resnet import ResNet
 from video_mask2former.models.backbones.swin import SwinTransformer
 
-__all__ = ["LEVEL_NAMES", "Backbone", "EfficientNetLite0", "FeatureInfo", "ResNet", "SwinTransformer"]
+BACKBONES: dict[str, type[Backbone]] = {
+    "resnet": ResNet,
+    "swin": SwinTransformer,
+    "efficientnet_lite0": EfficientNetLite0,
+}
+
+__all__ = ["BACKBONES", "LEVEL_NAMES", "Backbone", "EfficientNetLite0", "FeatureInfo", "ResNet", "SwinTransformer"]

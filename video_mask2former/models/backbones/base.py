@@ -26,7 +26,7 @@ class FeatureInfo:
 class Backbone(nn.Module, ABC):
     """Frames to features at strides 4, 8, 16 and 32.
 
-    A backbone of your own needs ``feature_info`` and ``forward``; hand it to :class:`VideoMask2Former`.
+    A custom backbone needs ``feature_info`` and ``forward``.
 
     Attributes:
         feature_info: Channels and stride of each level, ``res2`` to ``res5``.

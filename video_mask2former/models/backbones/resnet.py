@@ -25,7 +25,7 @@ class ResNet(Backbone):
 
     def __init__(
         self,
-        depth: int = 50,
+        depth: Literal[50, 101] = 50,
         *,
         stem: Literal["basic", "deeplab"] = "basic",
         res5_dilations: tuple[int, int, int] = (1, 1, 1),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, FeatureInfo
 from video_mask2former.models.layers import DropPath, run_layer
+from video_mask2former.option_values import PositiveInt, Share
 
 # Added to the attention between pixels that the cyclic shift made neighbours; finite, as in the published weights.
 _SHIFT_BIAS = -100.0
@@ -29,12 +30,12 @@ class SwinTransformer(Backbone):
 
     def __init__(
         self,
-        embed_dim: int = 96,
-        depths: Sequence[int] = (2, 2, 6, 2),
-        num_heads: Sequence[int] = (3, 6, 12, 24),
-        window_size: int = 7,
-        drop_path_rate: float = 0.3,
-        patch_size: int = 4,
+        embed_dim: PositiveInt = 96,
+        depths: Sequence[PositiveInt] = (2, 2, 6, 2),
+        num_heads: Sequence[PositiveInt] = (3, 6, 12, 24),
+        window_size: PositiveInt = 7,
+        drop_path_rate: Share = 0.3,
+        patch_size: PositiveInt = 4,
     ) -> None:
         super().__init__()
         if len(depths) != len(LEVEL_NAMES) or len(num_heads) != len(LEVEL_NAMES):

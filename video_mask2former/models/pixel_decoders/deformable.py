@@ -13,16 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former.models.backbones.base import FeatureInfo
-from video_mask2former.models.layers import ConvNorm, run_layer, token_linear
+from video_mask2former.models.layers import ConvNorm, check_heads, run_layer, token_linear
+from video_mask2former.models.pixel_decoders.base import PixelDecoder
 from video_mask2former.models.position_encoding import sine_position_encoding
 from video_mask2former.ops import ms_deform_attn
+from video_mask2former.option_values import Count, PositiveInt
 
 # Levels that the deformable encoder mixes, coarsest first; mask features are made at the finest level, res2.
 ENCODER_LEVELS = ("res5", "res4", "res3")
 MASK_LEVEL = "res2"
 
 
-class MSDeformAttnPixelDecoder(nn.Module):
+class MSDeformAttnPixelDecoder(PixelDecoder):
     """Backbone features to mask features at stride 4 and three levels for the transformer decoder.
 
     Args:
@@ -33,26 +35,24 @@ class MSDeformAttnPixelDecoder(nn.Module):
         num_heads: Attention heads.
         num_points: Sampling points per head and level.
         feedforward_dim: Hidden features of the feed-forward networks.
-
-    Attributes:
-        recompute: Whether training recomputes encoder activations in the backward pass to save memory.
     """
-
-    recompute: bool = False
 
     def __init__(
         self,
         feature_info: Mapping[str, FeatureInfo],
         *,
-        hidden_dim: int = 256,
-        mask_dim: int = 256,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        num_points: int = 4,
-        feedforward_dim: int = 1024,
+        hidden_dim: PositiveInt = 256,
+        mask_dim: PositiveInt = 256,
+        num_layers: Count = 6,
+        num_heads: PositiveInt = 8,
+        num_points: PositiveInt = 4,
+        feedforward_dim: PositiveInt = 1024,
     ) -> None:
         super().__init__()
-        self.hidden_dim = hidden_dim
+        check_heads(hidden_dim, num_heads)
+        if hidden_dim % 32:
+            raise ValueError(f"hidden_dim must be a multiple of 32, for group norm, got {hidden_dim}.")
+        self.hidden_dim, self.mask_dim = hidden_dim, mask_dim
         self.input_projections = nn.ModuleList(
             ConvNorm(feature_info[name].channels, hidden_dim, has_bias=True) for name in ENCODER_LEVELS
         )

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.models.attention_layers import Attention
-from video_mask2former.models.layers import MLP, run_layer
+from video_mask2former.models.decoders.base import Decoder
+from video_mask2former.models.layers import MLP, check_heads, run_layer
 from video_mask2former.models.position_encoding import sine_position_encoding, sine_time_encoding
+from video_mask2former.option_values import PositiveInt
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 NUM_LEVELS = 3
 
 
-class MaskedAttentionDecoder(nn.Module):
+class MaskedAttentionDecoder(Decoder):
     """Queries to one class and one mask embedding each.
 
     Args:
@@ -33,27 +35,23 @@ class MaskedAttentionDecoder(nn.Module):
         num_heads: Attention heads.
         feedforward_dim: Hidden features of the feed-forward networks.
         temporal_position_encoding: True for video models, (x, y, t); False for image models, (x, y).
-
-    Attributes:
-        recompute: Whether training recomputes the layers' activations in the backward pass to save memory.
     """
-
-    recompute: bool = False
 
     def __init__(
         self,
         num_classes: int,
         *,
-        hidden_dim: int = 256,
-        mask_dim: int = 256,
-        num_queries: int = 100,
-        num_layers: int = 9,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
+        hidden_dim: PositiveInt = 256,
+        mask_dim: PositiveInt = 256,
+        num_queries: PositiveInt = 100,
+        num_layers: PositiveInt = 9,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
         temporal_position_encoding: bool = True,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        check_heads(hidden_dim, num_heads)
+        self.num_classes, self.num_queries = num_classes, num_queries
         self.hidden_dim = hidden_dim
         self.temporal_position_encoding = temporal_position_encoding
         self.query_feat = nn.Embedding(num_queries, hidden_dim)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from video_mask2former.models.transformer_decoder import Attention, attention_mask
+from video_mask2former.models.decoders.masked_attention import Attention, attention_mask
 from video_mask2former.structures import ClipFeatures
 
 

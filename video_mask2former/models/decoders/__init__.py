@@ -1,0 +1,8 @@
+"""Decoders: features of clips to one class and one mask for each query."""
+
+from video_mask2former.models.decoders.base import Decoder
+from video_mask2former.models.decoders.masked_attention import MaskedAttentionDecoder
+
+DECODERS: dict[str, type[Decoder]] = {"masked_attention": MaskedAttentionDecoder}
+
+__all__ = ["DECODERS", "Decoder", "MaskedAttentionDecoder"]
