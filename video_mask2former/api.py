@@ -110,7 +110,7 @@ def load_with_config(
     if checkpoint is None:
         logger.warning("no weights were given: the model is random and its predictions mean nothing")
     else:
-        source = identify_format(checkpoint.weights)
+        source = identify_format(checkpoint.weights, model.state_dict())
         if source.is_backbone and not allow_partial:
             raise ValueError(
                 f"{config if weights is None else weights} is the backbone of a model only ({source.name}); all else "

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import os
 import re
 import types
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from unittest import mock
 
 import yaml
 
 from video_mask2former.cli import make_parser
-from video_mask2former.config import Config, Section
+from video_mask2former.config import Config, PartConfig, Section
+from video_mask2former.config.schema import fields_of
 from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.option_values import Range, is_plain
+from video_mask2former.recipes.model import PROVIDED
+from video_mask2former.recipes.part_options import REQUIRED, PartOption, part_options
+from video_mask2former.recipes.parts import KINDS, PartKind
 from video_mask2former.recipes.source import read_config, shipped_configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,15 +39,14 @@ PAGES_OF_FILES = {
 
 def option_table(section: Section) -> str:
     """The options of one section of the configuration, without those of the sections inside it."""
-    hints = get_type_hints(type(section))
+    metadata = {field.name: field.metadata for field in dataclasses.fields(section)}
     rows = []
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if isinstance(value, Section):
+    for name, hint, doc in fields_of(type(section)):
+        value = getattr(section, name)
+        if isinstance(value, Section) and not isinstance(value, PartConfig):
             continue
-        default = code(yaml_text(list(value) if isinstance(value, tuple) else value))
-        kind = kind_of(hints[field.name]) + range_of(field.metadata)
-        rows.append((code(field.name), kind, default, field.metadata["doc"]))
+        plain = value.name if isinstance(value, PartConfig) else list(value) if isinstance(value, tuple) else value
+        rows.append((code(name), kind_of(hint) + range_of(metadata[name]), code(yaml_text(plain)), doc))
     return markdown_table(("option", "kind", "default", "meaning"), rows)
 
 
@@ -50,7 +55,7 @@ def sections(section: Section, prefix: str = "") -> dict[str, Section]:
     found: dict[str, Section] = {}
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
-        if isinstance(value, Section):
+        if isinstance(value, Section) and not isinstance(value, PartConfig):
             found[prefix + field.name] = value
             found |= sections(value, f"{prefix}{field.name}.")
     return found
@@ -148,30 +153,66 @@ def command_help(command: str) -> str:
 
 
 def configuration_reference() -> str:
-    """All sections with their tables."""
-    parts = []
+    """All sections with their tables, those of the parts last."""
+    parts = [f"## The top level\n\n{option_table(Config())}"]
     for name, section in sections(Config()).items():
         kind = type(section)
         public = f"{PUBLIC_CONFIG}.{kind.__name__}"
         declaration = f"```{{py:class}} {public}\n:canonical: {kind.__module__}.{kind.__name__}\n```"
         doc = unindented(kind.__doc__ or "")
         parts.append(f"## {name}\n\n{doc}\n\n{declaration}\n\n{option_table(section)}")
+    return "\n\n".join([*parts, *map(part_tables, KINDS)])
+
+
+def part_tables(kind: PartKind) -> str:
+    """The parts of one kind that have a name, each with the options that its constructor takes."""
+    parts = [f"## Parts: {kind.title}s"]
+    for name, part in kind.known.items():
+        rows = [
+            (code(option.name), kind_of(option.hint), default_of(option), option.doc)
+            for option in part_options(part).values()
+            if option.name not in PROVIDED
+        ]
+        table = markdown_table(("option", "kind", "default", "meaning"), rows) if rows else "It has no options."
+        summary = unindented(part.__doc__ or "").partition("\n\n")[0]
+        parts.append(f"### {kind.title} `{name}`\n\n{summary}\n\n{table}")
     return "\n\n".join(parts)
+
+
+def default_of(option: PartOption) -> str:
+    """The default of a part's option as YAML; empty where there is none, or it is no value of YAML."""
+    value = list(option.default) if isinstance(option.default, tuple) else option.default
+    return code(yaml_text(value)) if option.default is not REQUIRED and is_plain(value) else ""
 
 
 def kind_of(hint: Any) -> str:
     """A type as people write its values in YAML."""
+    if get_origin(hint) is Annotated:
+        inner, *notes = get_args(hint)
+        ranges = [range_of(vars(note)) for note in notes if isinstance(note, Range)]
+        return kind_of(inner) + "".join(ranges)
+    if get_origin(hint) in (list, collections.abc.Sequence):
+        return f"list of {kind_of(get_args(hint)[0])}"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(kind_of(member) for member in get_args(hint) if get_origin(member) is not Callable)
     if get_origin(hint) is Literal:
         return " or ".join(code(yaml_text(choice)) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         members = get_args(hint)
+        if members[-1] is Ellipsis and members[0] is PartConfig:
+            return "list of parts"
         if members[-1] is Ellipsis:
             return f"list of {kind_of(members[0])}"
         return f"{len(members)} × {kind_of(members[0])}"
-    names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
-    return names[hint]
+    names: dict[Any, str] = {
+        PartConfig: "part",
+        bool: "true or false",
+        int: "integer",
+        float: "number",
+        str: "text",
+        types.NoneType: "null",
+    }
+    return names.get(hint, "its own options" if dataclasses.is_dataclass(hint) else "part")
 
 
 def range_of(metadata: Any) -> str:

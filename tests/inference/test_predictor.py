@@ -179,10 +179,9 @@ def test_a_video_without_objects(colour_model, painter) -> None:
         assert segment_video(colour_model, painter([{}] * 3), settings=settings).tracks == ()
 
 
-def test_settings_reject_nonsense() -> None:
+def test_settings_reject_nonsense(colour_model) -> None:
     for wrong in (
         {"mode": "video"},
-        {"tracker": "sort"},
         {"window": 0},
         {"window": 3, "overlap": 3},
         {"overlap": 1, "mode": "clip"},
@@ -194,6 +193,8 @@ def test_settings_reject_nonsense() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             InferenceSettings(**wrong)
+    with pytest.raises(ValueError, match=r"tracker must be one of query, .*, got 'sort'"):
+        VideoPredictor(colour_model, InferenceSettings(tracker="sort"))
     with pytest.raises(ValueError, match="unknown setting 'windows'"):
         InferenceSettings().updated(windows=3)
 

@@ -55,7 +55,6 @@ def test_defaults_are_for_people_and_configurations_start_from_the_published_pro
 
 def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
     given = {
-        "--task": ("panoptic", "panoptic"),
         "--mode": ("clip", "clip"),
         "--window": ("5", 5),
         "--overlap": ("2", 2),
@@ -83,7 +82,9 @@ def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
     overrides = flags_as_overrides(parser.parse_args(words), "inference", InferenceSettings)
     expected = {flag[2:].removeprefix("no-").replace("-", "_"): value for flag, (_, value) in given.items()}
     assert list(expected) == NAMES
-    assert apply_overrides(Config(), overrides).inference == InferenceSettings(**expected)
+    config = apply_overrides(Config(), overrides)
+    assert config.tracker is not None and config.tracker.name == expected["tracker"]
+    assert build_settings(config) == InferenceSettings(**expected)
     assert all(value != getattr(InferenceSettings(), name) for name, value in expected.items() if name != "mode")
 
 

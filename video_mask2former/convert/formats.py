@@ -81,17 +81,26 @@ FORMATS = (
 )
 
 
-def identify_format(keys: Iterable[str]) -> CheckpointFormat:
+def identify_format(keys: Iterable[str], model_keys: Iterable[str] = ()) -> CheckpointFormat:
     """Tell which kind of checkpoint has these keys.
+
+    Args:
+        keys: Names of its entries.
+        model_keys: Names of the parameters of the model it is for, if that is known: a file that has them all is this
+            package's own, whatever parts the model is made of, and so is one of no other kind that has some.
 
     Raises:
         ValueError: If none does.
     """
-    names = list(keys)
+    names, own = list(keys), set(model_keys)
+    if own and own <= set(names):
+        return OURS
     for candidate in FORMATS:
         marker = re.compile(candidate.marker)
         if any(marker.search(name) for name in names):
             return candidate
+    if own & set(names):
+        return OURS
     known = ", ".join(candidate.name for candidate in FORMATS)
     raise ValueError(
         f"this checkpoint of {len(names)} entries is of no known kind; its first keys are {names[:3]}. Known: {known}."

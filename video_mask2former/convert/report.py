@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,13 +54,19 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def convert_weights(state_dict: Mapping[str, Tensor]) -> tuple[CheckpointFormat, Converted]:
+def convert_weights(
+    state_dict: Mapping[str, Tensor], model_keys: Iterable[str] = ()
+) -> tuple[CheckpointFormat, Converted]:
     """Recognise a checkpoint and put it under our names, with the values that our names mean.
+
+    Args:
+        state_dict: Its entries.
+        model_keys: See :func:`identify_format`.
 
     Raises:
         ValueError: If it is of no known kind.
     """
-    source = identify_format(state_dict)
+    source = identify_format(state_dict, model_keys)
     converted = source.key_map.to_ours(state_dict)
     if source.adapt is not None:
         converted = replace(converted, weights=source.adapt(converted.weights))
@@ -88,7 +94,7 @@ def load_weights(
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
     """
-    source, converted = convert_weights(state_dict)
+    source, converted = convert_weights(state_dict, model.state_dict())
     weights = converted.weights
     own = {key: value for key, value in model.state_dict().items() if not source.is_backbone or _is_backbone(key)}
     unused = dict(converted.ignored) | {key: "unknown name" for key in converted.unknown}

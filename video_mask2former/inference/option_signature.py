@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
-from video_mask2former.config import InferenceOptions, InferenceSettings, field_docs
+from video_mask2former.config import InferenceOptions, InferenceSettings
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -24,7 +25,7 @@ def with_options(*, but: tuple[str, ...] = ()) -> Callable[[F], F]:
     """
 
     def spell_out(function: F) -> F:
-        docs = field_docs(InferenceSettings)
+        docs = {field.name: field.metadata["doc"] for field in dataclasses.fields(InferenceSettings)}
         hints = {name: hint for name, hint in InferenceOptions.__annotations__.items() if name not in but}
         options = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint.__forward_arg__)

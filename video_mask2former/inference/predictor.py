@@ -14,8 +14,12 @@ from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
 from video_mask2former.structures import FrameInstances, VideoInstances
+<<<<<<< HEAD
 from video_mask2former.tasks import AnswerRules, Task, VideoInstanceTask
 from video_mask2former.tasks.recorder import Recorder
+from video_mask2former.tasks.postprocess import clip_instances
+from video_mask2former.tasks.recorder import TrackRecorder
+>>>>>>> 185c80f (Format)
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend

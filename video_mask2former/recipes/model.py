@@ -34,7 +34,7 @@ def build_model(config: Config) -> Segmenter:
     model: Segmenter = plan_model(config.model).build(
         num_classes=config.model.num_classes,
         class_names=class_names_of(config.model),
-        input_sides=(config.inference.short_side, config.inference.max_side),
+        input_sides=config.inference.input_sides,
     )
     model.recompute_activations(config.model.activation_checkpointing)
     return model
