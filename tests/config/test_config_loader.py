@@ -67,6 +67,8 @@ def test_a_base_may_be_shared_but_not_lead_back(tmp_path):
         ("training: {max_steps: 0}", "max_steps must be at least 1, got 0.*Found in .*bad.yaml"),
         ("model: 7", "model must be a mapping, got 7 in .*bad.yaml"),
         ("model: {backbone: !!binary aGk=}", "unknown config key 'model.backbone'"),
+        ("tracker: {x: 1}", "tracker needs the name of a part, got {'x': 1}"),
+        ("losses: [{weight: 1}]", "losses needs the name of a part"),
         ("losses: contrastive", "losses must be a list, got 'contrastive'"),
         ("model: {num_classes: 2, class_names: [a]}", "class_names must name each of the num_classes = 2"),
         ("model: {class_names: [a], num_classes: 1, class_list: ovis}", "class_names or class_list, not both"),

@@ -13,6 +13,7 @@ import video_mask2former as vm2f
 from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
 from video_mask2former.config import Config, InferenceOptions, InferenceSettings, apply_overrides
 from video_mask2former.config.inference import PUBLISHED
+from video_mask2former.recipes.inference import build_settings
 
 NAMES = [field.name for field in fields(InferenceSettings)]
 

@@ -135,13 +135,22 @@ def construct(section: type[T], values: Mapping[str, Any], start: T | None = Non
     for name, hint in hints.items():
         inner = section_in(hint)
         if inner is not None and isinstance(arguments.get(name), Mapping):
-            is_of_part = issubclass(inner, PartSection) or not isinstance(defaults[name], inner)
-            arguments[name] = construct(inner, arguments[name], None if is_of_part else defaults[name])
+            arguments[name] = _construct_inner(inner, name, arguments[name], defaults[name])
         elif inner is not None and _items_of(hint) and name in arguments:
-            arguments[name] = tuple(construct(inner, item) for item in arguments[name])
+            arguments[name] = tuple(_construct_inner(inner, name, item, None) for item in arguments[name])
     if issubclass(section, PartSection):
         arguments[PartSection.OPTIONS] = {key: arguments.pop(key) for key in [*arguments] if key not in hints}
     return section(**arguments) if start is None else dataclasses.replace(start, **arguments)  # type: ignore[type-var]
+
+
+def _construct_inner(section: type[Section], field: str, values: Mapping[str, Any], default: object) -> Section:
+    """A section inside another. Options of a part start anew; where its name is not given, it is the default part."""
+    if issubclass(section, PartConfig) and "name" not in values:
+        if not isinstance(default, PartConfig):
+            raise ValueError(f"{field} needs the name of a part, got {shortened(dict(values))}.")
+        values = {"name": default.name, **values}
+    start = default if isinstance(default, section) and not issubclass(section, PartSection) else None
+    return construct(section, values, start)
 
 
 def to_mapping(section: Section) -> dict[str, Any]:

@@ -11,12 +11,14 @@ RENAMED = {
     "model.temporal_position_encoding": "model.decoder.temporal_position_encoding",
     "model.backbone.swin.drop_path": "model.backbone.swin.drop_path_rate",
     "inference.tracker": "tracker",
-    "inference.task": "task",
+    "inference.task": "task.name",
+    # whatever the task; a section of it until the task is known
+    "inference.object_mask_threshold": "task.panoptic.object_mask_threshold",
+    "inference.overlap_threshold": "task.panoptic.overlap_threshold",
 }
 # A backbone's options were in a section of its name, beside those of the other backbones.
 _BACKBONE_SECTIONS = ("resnet", "swin")
-# The thresholds of the panoptic merge were options of inference, whatever the task.
-_PANOPTIC_OPTIONS = ("object_mask_threshold", "overlap_threshold")
+_PANOPTIC = "panoptic"
 _DEFAULT_BACKBONE = "resnet"
 
 
@@ -56,16 +58,12 @@ def _of_one_backbone(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_one_task(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The thresholds of the panoptic merge become options of the panoptic task."""
-    inference = values.get("inference")
-    if not isinstance(inference, Mapping) or not any(name in inference for name in _PANOPTIC_OPTIONS):
+    """The thresholds of the panoptic merge become options of the panoptic task, and go where the task is another."""
+    task = values.get("task")
+    if not isinstance(task, Mapping) or _PANOPTIC not in task:
         return dict(values)
-    thresholds = {name: inference[name] for name in _PANOPTIC_OPTIONS if name in inference}
-    kept = {name: value for name, value in inference.items() if name not in _PANOPTIC_OPTIONS}
-    task = values.get("task", {})
-    if isinstance(task, Mapping) and task.get("name") == "panoptic":
-        task = thresholds | dict(task)
-    return {**values, "inference": kept, **({"task": task} if task else {})}
+    own = {name: value for name, value in task.items() if name != _PANOPTIC}
+    return {**values, "task": {**task[_PANOPTIC], **own} if task.get("name") == _PANOPTIC else own}
 
 
 def _copy(values: Any) -> Any:
@@ -81,6 +79,8 @@ def _move(values: dict[str, Any], old: list[str], new: list[str]) -> None:
         return
     place = values
     for name in new[:-1]:
+        if isinstance(place.get(name), str):  # a part by its name alone
+            place[name] = {"name": place[name]}
         place = place.setdefault(name, {})
         if not isinstance(place, dict):
             return

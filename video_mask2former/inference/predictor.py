@@ -13,13 +13,10 @@ from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
+from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.structures import FrameInstances, VideoInstances
-<<<<<<< HEAD
 from video_mask2former.tasks import AnswerRules, Task, VideoInstanceTask
 from video_mask2former.tasks.recorder import Recorder
-from video_mask2former.tasks.postprocess import clip_instances
-from video_mask2former.tasks.recorder import TrackRecorder
->>>>>>> 185c80f (Format)
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
@@ -57,6 +54,7 @@ class VideoPredictor:
         self.settings = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
         self.task = task or VideoInstanceTask()
         self._rules = AnswerRules(self.settings, tuple(is_thing or (True,) * model.num_classes))
+        make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
 
     def predict(

@@ -64,7 +64,10 @@ def complete_config(config: Config) -> Config:
 
     What is written with a run stays true when a later version has other defaults.
     """
-    return config_from_mapping(to_mapping(config) | {"model": complete_model_options(config.model)}, "this model")
+    parts = {"model": complete_model_options(config.model), "task": plan_part(TASK, config.task, "task").complete()}
+    if config.tracker is not None:
+        parts["tracker"] = plan_part(TRACKER, config.tracker, "tracker").complete()
+    return config_from_mapping(to_mapping(config) | parts, "this model")
 
 
 def complete_model_options(config: ModelConfig) -> dict[str, Any]:
