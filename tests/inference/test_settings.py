@@ -67,6 +67,7 @@ def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
         "--score-threshold": ("0.25", 0.25),
         "--no-one-label-per-query": (None, False),
         "--keep-empty": (None, True),
+        "--mask-quality": ("model", "model"),
         "--classes": ("cat, 2,yes", ("cat", "2", "yes")),
         "--resolve-overlaps": (None, True),
         "--chunk-size": ("2", 2),

@@ -13,6 +13,7 @@ Mode: TypeAlias = Literal["clip", "online"]
 Remainder: TypeAlias = Literal["shift", "short"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Backend: TypeAlias = Literal["pyav", "decord"]
+MaskQualityChoice: TypeAlias = Literal["none", "model", "original"]
 TrackerChoice: TypeAlias = str | Callable[[], Any]
 
 DEFAULT_SIDES = (360, 1333)
@@ -70,6 +71,11 @@ class InferenceSettings(Section):
     )
     keep_empty: bool = option(
         False, "Report objects that have no mask on any frame, which average precision counts as false alarms."
+    )
+    mask_quality: MaskQualityChoice = option(
+        "none",
+        "Multiply the score of an object of a video by the mean probability inside its masks, over all frames at the "
+        "size that the model sees (model; VITA and GenVIS are measured so) or at the original size (original; CTVIS).",
     )
     classes: tuple[str | int, ...] | None = option(None, "Names or indices of the classes reported; by default all.")
     resolve_overlaps: bool = option(False, "Give each pixel to one object at most.")
@@ -159,6 +165,7 @@ class InferenceOptions(TypedDict, total=False):
     score_threshold: float | None
     one_label_per_query: bool | None
     keep_empty: bool | None
+    mask_quality: MaskQualityChoice | None
     classes: Sequence[str | int] | None
     resolve_overlaps: bool | None
     chunk_size: int | None

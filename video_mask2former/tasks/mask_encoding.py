@@ -17,6 +17,7 @@ from torch import Tensor
 
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.rle import Rle, encode_masks
+from video_mask2former.tasks.mask_quality import MaskQuality
 
 # Logits, and copies of the features they are made of, that may exist at once
 MAX_CHUNK_BYTES = 128 * 2**20
@@ -41,11 +42,16 @@ class MaskGeometry:
             raise ValueError(f"frame_size must fit into padded_size, got {self.frame_size} and {self.padded_size}.")
 
 
-def upsample_logits(logits: Tensor, geometry: MaskGeometry) -> Tensor:
-    """Logits ``(N, T, h, w)`` on the original frames, ``(N, T, *output_size)``."""
+def upsample_logits(logits: Tensor, geometry: MaskGeometry, quality: MaskQuality | None = None) -> Tensor:
+    """Logits ``(N, T, h, w)`` on the original frames, ``(N, T, *output_size)``; added to ``quality`` on the way."""
     height, width = geometry.frame_size
     logits = _bilinear(logits, geometry.padded_size)[..., :height, :width]
-    return _bilinear(logits, geometry.output_size)
+    if quality is not None and quality.size == "model":
+        quality.add_all(logits)
+    logits = _bilinear(logits, geometry.output_size)
+    if quality is not None and quality.size == "original":
+        quality.add_all(logits)
+    return logits
 
 
 def upsample_probabilities(logits: Tensor, geometry: MaskGeometry) -> Tensor:
@@ -61,6 +67,7 @@ def encode_clip_masks(
     *,
     scores: Sequence[float] | None = None,
     frames_per_chunk: int | None = None,
+    quality: MaskQuality | None = None,
 ) -> Iterator[list[Rle | None]]:
     """Threshold and encode the masks of a clip, frame after frame.
 
@@ -71,6 +78,7 @@ def encode_clip_masks(
             score and its mask probability there. Otherwise masks may overlap.
         frames_per_chunk: Frames whose logits are multiplied out at once; chosen by memory if None. The result does
             not depend on it.
+        quality: Told of the N masks of each frame before the frame is yielded.
 
     Yields:
         For each frame, the mask of each object, None where it is empty.
@@ -90,9 +98,9 @@ def encode_clip_masks(
         logits = mask_logits.frames(start, min(start + chunk, num_frames)).dense()[0]
         frames: Iterator[Iterator[np.ndarray | None]]
         if one_by_one:
-            frames = (_upsample_each(logits[:, index], geometry) for index in range(logits.shape[1]))
+            frames = (_upsample_each(logits[:, index], geometry, quality) for index in range(logits.shape[1]))
         else:
-            frames = _upsample_all(logits, geometry, as_logits=scores is not None)
+            frames = _upsample_all(logits, geometry, as_logits=scores is not None, quality=quality)
         for masks in frames:
             yield _encode(masks) if scores is None else _encode_apart(masks, scores)
 
@@ -107,16 +115,21 @@ def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
 # array is None where the mask is known to be empty. They hold logits, or booleans where only the sign is asked for.
 
 
-def _upsample_each(logits: Tensor, geometry: MaskGeometry) -> Iterator[np.ndarray | None]:
+def _upsample_each(logits: Tensor, geometry: MaskGeometry, quality: MaskQuality | None) -> Iterator[np.ndarray | None]:
     """Upsample the logits of one frame ``(N, h, w)`` one by one: what fits a cache is several times faster."""
-    for small in logits.float().numpy():
+    for index, small in enumerate(logits.float().numpy()):
         if small.max() <= 0:  # interpolation cannot make a positive value of these
             yield None
             continue
         columns = np.ascontiguousarray(small.T)
         columns = _bilinear_cv2(columns, geometry.padded_size)
         columns = columns[: geometry.frame_size[1], : geometry.frame_size[0]]
-        yield _bilinear_cv2(columns, geometry.output_size)
+        if quality is not None and quality.size == "model":
+            quality.add(index, columns)
+        columns = _bilinear_cv2(columns, geometry.output_size)
+        if quality is not None and quality.size == "original":
+            quality.add(index, columns)
+        yield columns
 
 
 def _bilinear_cv2(columns: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -126,9 +139,11 @@ def _bilinear_cv2(columns: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(columns, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _upsample_all(logits: Tensor, geometry: MaskGeometry, *, as_logits: bool) -> Iterator[Iterator[np.ndarray | None]]:
+def _upsample_all(
+    logits: Tensor, geometry: MaskGeometry, *, as_logits: bool, quality: MaskQuality | None
+) -> Iterator[Iterator[np.ndarray | None]]:
     """Upsample the logits of a chunk ``(N, T, h, w)`` where they are, and bring them over frame by frame."""
-    upsampled = upsample_logits(logits, geometry).transpose(2, 3)  # (N, T, W, H)
+    upsampled = upsample_logits(logits, geometry, quality).transpose(2, 3)  # (N, T, W, H)
     values = upsampled if as_logits else upsampled > 0
     for index in range(values.shape[1]):
         yield iter(values[:, index].contiguous().cpu().numpy())

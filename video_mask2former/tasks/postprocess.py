@@ -16,7 +16,8 @@ from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.structures import ClipOutput, FrameInstances, Track
 from video_mask2former.tasks.mask_encoding import MaskGeometry, encode_clip_masks, upsample_logits
-from video_mask2former.tasks.selection import select_instances
+from video_mask2former.tasks.mask_quality import quality_of
+from video_mask2former.tasks.selection import select_instances, select_probable
 
 # Full-resolution masks that the image tasks hold at once
 QUERIES_PER_CHUNK = 16
@@ -70,24 +71,29 @@ def clip_instances(
         output: A batch of one clip.
         frame_indices: Position of each of its frames in the video.
         output_size: Height and width of the original frames.
-        settings: Which objects are reported, see :func:`~video_mask2former.tasks.selection.select_instances`.
+        settings: Which objects are reported, see :func:`~video_mask2former.tasks.selection.select_probable`.
         frames_per_chunk: See :func:`~video_mask2former.tasks.mask_encoding.encode_clip_masks`.
     """
-    selection = select_instances(_at_least_float32(output.class_logits[0]), settings)
+    selection = select_probable(output.class_probabilities()[0], settings)
     scores = selection.scores.tolist()
+    quality = quality_of(settings.mask_quality, len(scores))
     frames = encode_clip_masks(
         output.mask_logits.select(selection.indices),
         output_geometry(output, output_size),
         scores=scores if settings.resolve_overlaps else None,
         frames_per_chunk=frames_per_chunk,
+        quality=quality,
     )
     segmentations: list[dict[int, Rle]] = [{} for _ in scores]
     for frame_index, masks in zip(frame_indices, frames, strict=True):
         for segmentation, mask in zip(segmentations, masks, strict=True):
             if mask is not None:
                 segmentation[frame_index] = mask
+    if quality is not None:
+        scores = [score * value for score, value in zip(scores, quality.values(), strict=True)]
     found = zip(selection.labels.tolist(), scores, segmentations, strict=True)
     kept = [instance for instance in found if instance[2] or settings.keep_empty]
+    kept.sort(key=lambda instance: -instance[1])
     return tuple(Track(track_id, *instance) for track_id, instance in enumerate(kept, start=1))
 
 

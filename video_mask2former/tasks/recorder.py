@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from video_mask2former.config import InferenceSettings
 from video_mask2former.rle import Rle
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
+from video_mask2former.tasks.mask_quality import MaskQuality, mean_probability
 from video_mask2former.tasks.mask_store import MEMORY_BYTES, MaskStore
-from video_mask2former.tasks.selection import select_instances
+from video_mask2former.tasks.selection import select_probable
 from video_mask2former.tracking import TrackUpdate
 
 logger = logging.getLogger(__name__)
@@ -58,36 +60,44 @@ class TrackRecorder(Recorder):
 
     Args:
         size: Height and width of the frames.
-        settings: Which tracks are reported in the end, see :func:`~video_mask2former.tasks.selection.select_instances`.
+        settings: Which tracks are reported in the end, see :func:`~video_mask2former.tasks.selection.select_probable`.
         memory_bytes: Masks kept in memory before a temporary file is used.
     """
 
     def __init__(self, size: tuple[int, int], settings: InferenceSettings, memory_bytes: int = MEMORY_BYTES) -> None:
         super().__init__(size, memory_bytes)
         self._settings = settings
-        self._class_logits: dict[int, Tensor] = {}  # track id to its mean so far
+        self._probabilities: dict[int, Tensor] = {}  # track id to those of its classes, over everything so far
+        self._qualities: dict[int, tuple[float, float]] = {}  # track id to sum and count
 
     def add_update(self, update: TrackUpdate) -> None:
         """Take the tracks' class logits up to now, and drop what was recorded of tracks that turned out to be none."""
         for track_id in update.withdrawn_ids:
-            self._class_logits.pop(track_id, None)
+            self._probabilities.pop(track_id, None)
+            self._qualities.pop(track_id, None)
             self._masks.discard(track_id)
-        for track_id, class_logits in zip(update.track_ids, update.class_logits, strict=True):
-            self._class_logits[track_id] = class_logits.clone()  # a view would keep the whole update alive
+        for track_id, probabilities in zip(update.track_ids, update.class_probabilities(), strict=True):
+            self._probabilities[track_id] = probabilities.clone()  # a view would keep the whole update alive
 
     def add_mask(self, track_id: int, frame_index: int, mask: Rle, score: float) -> None:
         """Take the mask of a track on one frame, with the confidence on that frame alone."""
         self._masks.append(track_id, frame_index, mask, score)
+
+    def add_quality(self, track_ids: Sequence[int], quality: MaskQuality) -> None:
+        """Take how sure the masks of some tracks are of themselves on some frames."""
+        for track_id, total, count in zip(track_ids, quality.sums, quality.counts, strict=True):
+            before = self._qualities.get(track_id, (0.0, 0.0))
+            self._qualities[track_id] = before[0] + float(total), before[1] + float(count)
 
     def tracks(self) -> tuple[Track, ...]:
         """The tracks that the settings report, the most confident first.
 
         Where the settings allow several labels for one object, all but the first get ids of their own.
         """
-        if not self._class_logits:
+        if not self._probabilities:
             return ()
-        ids = list(self._class_logits)
-        selection = select_instances(torch.stack(list(self._class_logits.values())), self._settings)
+        ids = list(self._probabilities)
+        selection = select_probable(torch.stack(list(self._probabilities.values())), self._settings)
         if selection.num_left_out and self._settings.score_threshold > 0:
             logger.warning(
                 "%d tracks reach the score of %g; the best %d are reported (top_k)",
@@ -108,8 +118,14 @@ class TrackRecorder(Recorder):
             if track_id in used:
                 track_id, next_id = next_id, next_id + 1
             used.add(track_id)
+            score *= self._quality(ids[index])
             tracks.append(Track(track_id, label, score, masks, masks.frame_scores()))
-        return tuple(tracks)
+        return tuple(sorted(tracks, key=lambda track: -track.score))
+
+    def _quality(self, track_id: int) -> float:
+        if self._settings.mask_quality == "none":
+            return 1.0
+        return mean_probability(*self._qualities.get(track_id, (0.0, 0.0)))
 
 
 class FrameRecorder(Recorder):

@@ -45,18 +45,23 @@ class Selection:
 
 
 def select_instances(class_logits: Tensor, settings: InferenceSettings) -> Selection:
+    """As :func:`select_probable`, by class logits ``(Q, K + 1)``."""
+    if class_logits.ndim != 2 or class_logits.shape[1] < 2:
+        raise ValueError(f"class_logits must be (Q, K + 1), got {tuple(class_logits.shape)}.")
+    return select_probable(class_logits.softmax(dim=1), settings)
+
+
+def select_probable(probabilities: Tensor, settings: InferenceSettings) -> Selection:
     """Choose objects by their class alone, before any mask is looked at.
 
     Args:
-        class_logits: ``(Q, K + 1)``, "no object" last.
+        probabilities: ``(Q, K + 1)``, "no object" last, which takes no part in the choice.
         settings: Which of the Q x K pairs of query and class are reported; classes by index (:func:`for_classes`).
     """
-    if class_logits.ndim != 2 or class_logits.shape[1] < 2:
-        raise ValueError(f"class_logits must be (Q, K + 1), got {tuple(class_logits.shape)}.")
-    # "No object" takes part in the softmax, and no more after it. A query that is not finite is never reported
-    probabilities = class_logits.softmax(dim=1)[:, :-1].nan_to_num(nan=-1.0)
+    # A query that is not finite is never reported
+    probabilities = probabilities[:, :-1].nan_to_num(nan=-1.0)
     num_classes = probabilities.shape[1]
-    is_allowed = _allowed_classes(num_classes, settings.classes, class_logits.device).expand_as(probabilities)
+    is_allowed = _allowed_classes(num_classes, settings.classes, probabilities.device).expand_as(probabilities)
     if settings.one_label_per_query:
         is_likeliest = torch.zeros_like(is_allowed).scatter(1, probabilities.argmax(dim=1, keepdim=True), True)
         is_allowed = is_allowed & is_likeliest

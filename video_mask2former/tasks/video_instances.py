@@ -22,9 +22,10 @@ from video_mask2former.structures import ClipOutput, FrameInstances, Track, Vide
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, TaskEvaluator, TrackedWindow, by_key
 from video_mask2former.tasks.instances import InstanceTask
 from video_mask2former.tasks.mask_encoding import encode_clip_masks
+from video_mask2former.tasks.mask_quality import quality_of
 from video_mask2former.tasks.postprocess import clip_instances, output_geometry
 from video_mask2former.tasks.recorder import Recorder, TrackRecorder
-from video_mask2former.tasks.selection import select_instances
+from video_mask2former.tasks.selection import select_probable
 
 
 class VideoInstanceTask(InstanceTask):
@@ -49,21 +50,23 @@ class VideoInstanceTask(InstanceTask):
     def window_frames(
         self, window: TrackedWindow, rules: AnswerRules, recorder: Recorder | None
     ) -> list[FrameInstances]:
-        """The tracks that the settings report, by their class logits so far."""
+        """The tracks that the settings report, by their classes so far."""
         update = window.update
         # a frame shows each track once, whatever the settings say of the final result
-        shown = select_instances(update.class_logits, replace(rules.settings, one_label_per_query=True))
+        shown = select_probable(update.class_probabilities(), replace(rules.settings, one_label_per_query=True))
         rows = shown.indices.tolist()
         if recorder is not None:
             assert isinstance(recorder, TrackRecorder)
             recorder.add_update(update)
             rows += [row for row in range(len(update)) if row not in set(rows)]
-        likeliest = update.class_logits[rows].softmax(dim=1)[:, :-1].max(dim=1)
+        likeliest = update.class_probabilities()[rows, :-1].max(dim=1)
+        quality = quality_of(rules.settings.mask_quality, len(rows))
         here = update.clip_logits[rows].softmax(dim=1).gather(1, likeliest.indices[:, None])[:, 0].tolist()
         masks = encode_clip_masks(
             window.mask_logits(rows),
             output_geometry(window.output, window.size),
             scores=likeliest.values.tolist() if rules.settings.resolve_overlaps else None,
+            quality=quality,
         )
         frames = []
         for index, frame_masks in zip(window.frame_indices, masks, strict=True):
@@ -77,6 +80,8 @@ class VideoInstanceTask(InstanceTask):
             visible = [(update.track_ids[row], *rest) for row, *rest in fields if rest[-1] is not None]
             columns = tuple(zip(*visible, strict=True)) or ((),) * 4
             frames.append(FrameInstances(index, window.size, *columns))
+        if isinstance(recorder, TrackRecorder) and quality is not None:
+            recorder.add_quality([update.track_ids[row] for row in rows], quality)
         return frames
 
     def write(self, answer: VideoInstances, video: EvaluationVideo, data: EvaluationSet, path: Path) -> None:
