@@ -1,4 +1,4 @@
-"""The command line: ``video-mask2former predict | train | evaluate | convert``."""
+"""The command line: ``video-mask2former predict | train | evaluate | convert | data``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from video_mask2former._version import __version__
 
 # Each has a module of its name here with add_parser(subparsers), which sets `run`.
-COMMANDS = ("predict", "train", "evaluate", "convert")
+COMMANDS = ("predict", "train", "evaluate", "convert", "data")
 
 _INTERRUPTED = 130
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

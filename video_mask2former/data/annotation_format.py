@@ -102,7 +102,7 @@ def parse_document(document: dict[str, Any], path: Path) -> AnnotationDocument:
     if is_of_videos and videos and "images" in document and not any("file_names" in video for video in videos):
         raise ValueError(
             f"{path} seems to be in the COCO video format, whose images name their video. "
-            "datasets/ytvis/convert_coco_video.py makes a YouTube-VIS file of it."
+            "video-mask2former data convert-coco-video makes a YouTube-VIS file of it."
         )
     categories = _require_objects(document, "categories", path)
     annotations = None

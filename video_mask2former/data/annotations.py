@@ -164,7 +164,7 @@ class AnnotationSet:
         if not self.has_annotations:
             raise ValueError(
                 f"{self.path} has no annotations: those of this set are hidden. "
-                "Evaluate on a local split of the training set (datasets/ytvis/make_split.py)."
+                "Evaluate on a local split of the training set (video-mask2former data split)."
             )
         record = self[video_index]
         rows = self._annotations_of(video_index)
@@ -228,7 +228,7 @@ class AnnotationSet:
         except ValueError as error:
             raise ValueError(
                 f"{self.path}: video {self.packed.video_ids[video_index]}, {place}: the RLE cannot be read, {error} "
-                "datasets/ytvis/check_dataset.py lists every problem of a dataset."
+                "video-mask2former data check lists every problem of a dataset."
             ) from error
 
 
@@ -250,7 +250,7 @@ def _load(document: AnnotationDocument) -> AnnotationSet:
     for problem in find_problems(document):
         if problem.is_error:
             raise ValueError(
-                f"{document.path}: {problem} datasets/ytvis/check_dataset.py lists every problem of a dataset."
+                f"{document.path}: {problem} video-mask2former data check lists every problem of a dataset."
             )
         warnings.append(problem)
     if warnings:

@@ -79,8 +79,8 @@ def _catalog() -> dict[str, DatasetEntry]:
 
 
 DATASETS: dict[str, DatasetEntry] = _catalog()
-"""The catalog. Some files are made by tools in datasets/ytvis. make_split.py makes ``*_local_*``, the two parts of a
-training set; filter_coco.py makes ``coco2*``, COCO with the classes of a video dataset; convert_segments.py makes the
+"""The catalog. Some files are made by ``video-mask2former data``: ``split`` makes ``*_local_*``, the two parts of a
+training set; ``filter-coco`` makes ``coco2*``, COCO with the classes of a video dataset; ``convert-segments`` makes the
 segments of COCO panoptic and ADE20K."""
 
 

@@ -51,7 +51,7 @@ def open_evaluation_set(
     if not (instances.has_annotations or may_be_hidden):
         raise ValueError(
             f"{annotations} lists {kind} without annotations, as validation sets whose annotations are hidden do. "
-            "Evaluate on a local split of the training set (datasets/ytvis/make_split.py)."
+            "Evaluate on a local split of the training set (video-mask2former data split)."
         )
     return EvaluationVideos(instances, folder, is_of_images=kind == "images")
 

@@ -30,6 +30,6 @@ def check_images(annotations: AnnotationSet, image_folder: Path, *, most_missing
     if len(missing) > most_missing * num_frames:
         raise FileNotFoundError(
             f"{message}, ... Is the folder right, and its download complete? "
-            "datasets/ytvis/check_dataset.py lists all that are missing."
+            "video-mask2former data check lists all that are missing."
         )
     logger.warning("%s, ... Training does without the clips that they are in.", message)

@@ -25,7 +25,7 @@ class MixedClips(Dataset[ClipSample]):
                 raise ValueError(
                     f"datasets that are trained on together must have the same classes in the same order, but those of "
                     f"{first.annotations.path} and {dataset.annotations.path} differ. "
-                    "datasets/ytvis/filter_coco.py gives a COCO file the classes of a video dataset."
+                    "video-mask2former data filter-coco gives a COCO file the classes of a video dataset."
                 )
         self.datasets = tuple(datasets)
         self._ends = np.cumsum([len(dataset) for dataset in datasets])

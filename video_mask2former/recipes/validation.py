@@ -120,7 +120,7 @@ def build_validation(config: Config, output: Path, model: Segmenter) -> Validati
         if not data.has_annotations:
             logger.warning(
                 "the annotations of %s are hidden: training goes on without evaluating on it. "
-                "datasets/ytvis/make_split.py makes a local split of a training set, such as ytvis_2019_local_val.",
+                "video-mask2former data split makes a local split of a training set, such as ytvis_2019_local_val.",
                 name,
             )
             continue
