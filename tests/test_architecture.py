@@ -24,7 +24,18 @@ ROWS = [
     {"tracking"},
     {"models", "losses", "data", "metrics", "visualization", "results", "convert"},
     {"ops", "video_io"},
-    {"structures", "mask_logits", "option_values", "config", "rle", "distributed", "atomic", "_version"},
+    {
+        "structures",
+        "mask_logits",
+        "messages",
+        "documents",
+        "option_values",
+        "config",
+        "rle",
+        "distributed",
+        "atomic",
+        "_version",
+    },
 ]
 RANK = {room: len(ROWS) - index for index, row in enumerate(ROWS) for room in row}
 # The bottom row may use itself, as may files of one room.

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_mask2former.rle import (
+    check_counts,
     decode_box,
-    decode_counts,
     decode_rle,
     encode_masks,
     rle_area,
     rle_box,
     rle_iou,
+    run_lengths,
 )
 
 
@@ -36,7 +37,7 @@ def test_masks_come_back(mask):
     rle = encode_masks(mask[None])[0]
     assert np.array_equal(decode_rle(rle), mask)
     assert rle_area(rle) == mask.sum()
-    runs = decode_counts(rle["counts"])
+    runs = run_lengths(rle["counts"])
     assert np.array_equal(np.repeat(np.arange(len(runs)) % 2 == 1, runs), mask.ravel(order="F"))
 
 
@@ -58,9 +59,9 @@ def test_wrong_boxes_and_counts_are_told():
     with pytest.raises(ValueError, match=r"box_xywh must lie in the frame of 4 x 6"):
         decode_box(rle, (3, 0, 4, 4))
     with pytest.raises(ValueError, match="cut off in the middle of a number"):
-        decode_counts(rle["counts"][:-1] + "o")
-    with pytest.raises(ValueError, match="no compressed RLE, it starts with 'a b'"):
-        decode_counts("a b")
+        run_lengths(rle["counts"][:-1] + "o")
+    with pytest.raises(ValueError, match="characters that no RLE has"):
+        run_lengths("a b")
 
 
 def test_iou_of_every_pair():
@@ -71,3 +72,42 @@ def test_iou_of_every_pair():
     with pytest.raises(ValueError, match=r"masks must be \(N, H, W\)"):
         encode_masks(np.zeros((4, 6), bool))
     assert encode_masks(np.zeros((0, 4, 6), bool)) == []
+
+
+def compressed(runs):
+    """Counts as COCO writes them, of any integers."""
+    text = ""
+    for index, run in enumerate(runs):
+        rest = run - (runs[index - 2] if index > 2 else 0)
+        is_last = False
+        while not is_last:
+            digit, rest = rest & 0x1F, rest >> 5
+            is_last = rest == (-1 if digit & 0x10 else 0)
+            text += chr(48 + digit + (0 if is_last else 0x20))
+    return text
+
+
+def test_runs_whose_sum_exceeds_64_bits_are_refused():
+    """They wrap around to the number of pixels; pycocotools would write beyond its memory and end the process."""
+    num_steps = 2**16
+    step, rest = divmod(2**64 + 12, num_steps * (num_steps + 1) // 2)
+    runs = [rest] + [value for index in range(1, num_steps + 1) for value in (0, index * step)]
+    counts = compressed(runs)
+    lengths = run_lengths(counts)
+    assert lengths.tolist() == runs
+    assert int(lengths.sum()) == 12 != sum(runs), "what 64 bits make of the sum"
+    with pytest.raises(ValueError, match=r"its runs cover \d{20,} pixels, the frame has 3 x 4 = 12"):
+        decode_rle({"size": [3, 4], "counts": counts})
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (2**40, 1), (1, 2**63)])
+def test_frames_that_would_fill_the_memory_are_refused(size):
+    with pytest.raises(ValueError, match="may have up to 134217728 pixels"):
+        decode_rle({"size": list(size), "counts": compressed([size[0] * size[1] % 2**34])})
+
+
+def test_runs_beyond_64_bits_in_a_list_are_refused():
+    for counts in ([2**64], [12, -(2**70)], [True] * 12, [], None, "12", [[12]]):
+        with pytest.raises(ValueError, match=r"its (counts|runs)"):
+            check_counts(counts, (3, 4))
+    check_counts([5, 7], (3, 4))

@@ -8,6 +8,8 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from video_mask2former.messages import shortened
+
 _SEQUENCES = (list, collections.abc.Sequence)
 _MAPPINGS = (dict, collections.abc.Mapping)
 _PLAIN = (bool, int, float, str)
@@ -134,12 +136,6 @@ def describe(hint: Any) -> str:
         return f"a list of {len(members)}: " + ", ".join(describe(member) for member in members)
     names = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Any: "plain YAML"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def shortened(value: object, length: int = 200) -> str:
-    """A value as it is echoed in an error message."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _parse_items(value: list[Any] | tuple[Any, ...], hint: Any, key: str, origin: str) -> tuple[Any, ...]:

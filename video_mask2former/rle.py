@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from video_mask2former.messages import shortened
+
+MAX_PIXELS = 2**27
+"""Of a mask or an image: more (11,585 x 11,585) is taken for a mistake, or for a file made to exhaust the memory."""
+
+_MAX_DIGITS = 7  # of one number: 35 bits, more than any run has
 
 
 class Rle(TypedDict):
@@ -37,8 +45,25 @@ def merge_rles(rles: Sequence[Rle]) -> Rle:
 
 
 def decode_rle(rle: Rle) -> np.ndarray:
-    """Decode to ``(H, W)`` bool."""
-    return coco_mask.decode(rle).astype(bool)
+    """Decode to ``(H, W)`` bool.
+
+    Raises:
+        ValueError: If it is malformed or does not cover its size.
+    """
+    height, width = rle["size"]
+    return decode_runs(run_lengths(rle["counts"]), (height, width))
+
+
+def decode_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Runs in column order to a mask ``(H, W)`` bool.
+
+    Raises:
+        ValueError: If the runs do not add up to the number of pixels.
+    """
+    check_runs(runs, size)
+    is_on = (np.arange(len(runs)) % 2).astype(np.uint8)
+    columns = np.repeat(is_on, runs).reshape(size[1], size[0])
+    return cv2.transpose(columns).view(bool)  # faster than numpy's strided copy
 
 
 def decode_box(rle: Rle, box_xywh: tuple[int, int, int, int]) -> np.ndarray:
@@ -50,39 +75,101 @@ def decode_box(rle: Rle, box_xywh: tuple[int, int, int, int]) -> np.ndarray:
     rows, columns = rle["size"]
     if min(x, y, width, height) < 0 or x + width > columns or y + height > rows:
         raise ValueError(f"box_xywh must lie in the frame of {rows} x {columns} (height x width), got {box_xywh}.")
-    ends = decode_counts(rle["counts"]).cumsum().clip(x * rows, (x + width) * rows)
+    ends = run_lengths(rle["counts"]).cumsum().clip(x * rows, (x + width) * rows)
     lengths = np.diff(ends, prepend=x * rows)
     is_inside = np.arange(lengths.size) % 2 == 1  # runs alternate, beginning with the background
     return np.ascontiguousarray(np.repeat(is_inside, lengths).reshape(width, rows)[:, y : y + height].T)
 
 
-def decode_counts(counts: str) -> np.ndarray:
-    """Run lengths of compressed counts, int64, background first.
+def run_lengths(counts: str | bytes) -> np.ndarray:
+    """Read the runs of a compressed RLE: pixels off, on, off, ... in column order.
 
-    Each character holds 5 bits, and a sixth that says another one follows; the last one's highest bit is the sign.
-    From the third run on, what is stored is the difference to the run before the last.
+    Each run is stored as base-32 digits in the low bits of characters from "0" on, least significant first; bit 5
+    says that another digit follows, bit 4 of the last digit is the sign. From the fourth on, the difference to the
+    run two before is stored.
+
+    Returns:
+        ``(R,)`` int64.
 
     Raises:
-        ValueError: If they are no compressed counts.
+        ValueError: If a character is out of range, the last number is cut off, or a run is negative.
     """
-    # what is not ASCII becomes a character beyond those that are allowed
-    codes = np.frombuffer(counts.encode("latin-1", errors="xmlcharrefreplace"), dtype=np.uint8).astype(np.int64) - 48
-    if codes.size == 0:
-        return codes
-    if codes.min() < 0 or codes.max() >= 64:
-        raise ValueError(f"'counts' is no compressed RLE, it starts with {counts[:20]!r}.")
-    is_last = codes & 0x20 == 0
+    if isinstance(counts, str):
+        # what is not ASCII becomes a character beyond those that are allowed
+        counts = counts.encode("ascii", errors="xmlcharrefreplace")
+    digits = np.frombuffer(counts, np.uint8) - np.uint8(48)
+    if digits.size == 0:
+        raise ValueError("its counts are empty.")
+    if digits.max() > 63:
+        raise ValueError("its counts hold characters that no RLE has.")
+    is_last = (digits & 0x20) == 0
+    if not is_last[-1]:
+        raise ValueError("its counts are cut off in the middle of a number.")
     ends = np.flatnonzero(is_last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if not is_last[-1] or (ends - starts > 7).any():
-        raise ValueError("'counts' is cut off in the middle of a number.")
-    digit = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
-    runs: np.ndarray = np.add.reduceat((codes & 0x1F) << (5 * digit), starts)
-    is_negative = codes[ends] & 0x10 != 0
-    runs = np.where(is_negative, runs - (1 << (5 * (ends - starts + 1))), runs)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    num_digits = np.diff(ends, prepend=-1)
+    if num_digits.max() > _MAX_DIGITS:
+        raise ValueError("its counts hold a number that is out of range.")
+    last = digits[ends].astype(np.int64)
+    values = (last & 0x1F) - ((last & 0x10) << 1)
+    for place in range(1, int(num_digits.max())):
+        longer = num_digits > place
+        values[longer] = (values[longer] << 5) | (digits[ends[longer] - place] & 0x1F)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    if values.min() < 0:
+        raise ValueError("it has a negative run.")
+    return values
+
+
+def compress_counts(counts: list[int], size: tuple[int, int]) -> str:
+    """Compress runs that are written as a list.
+
+    Raises:
+        ValueError: If they are no integers from 0, or do not add up to the number of pixels.
+    """
+    check_counts(counts, size)
+    compressed = coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)
+    text: str = compressed["counts"].decode("ascii")
+    return text
+
+
+def check_counts(counts: object, size: tuple[int, int]) -> None:
+    """Reject runs written as a list that are no integers from 0, or do not cover a frame exactly.
+
+    Raises:
+        ValueError: If that is so.
+    """
+    if not isinstance(counts, list) or set(map(type, counts)) != {int} or min(counts) < 0:
+        raise ValueError(f"its counts must be a string or a list of integers >= 0, got {shortened(counts)}.")
+    total, num_pixels = sum(counts), size[0] * size[1]
+    if total != num_pixels:
+        raise ValueError(
+            f"its runs cover {shortened(total)} pixels, the frame has {size[0]} x {size[1]} = {num_pixels}."
+        )
+
+
+def check_runs(runs: np.ndarray, size: tuple[int, int]) -> None:
+    """Reject runs that do not cover a frame exactly: such would crash what decodes them.
+
+    Raises:
+        ValueError: If they do not add up to the number of pixels, or the frame is too large.
+    """
+    check_size(size)
+    num_pixels = size[0] * size[1]
+    # a run beyond the frame is refused by itself: the sum of several of them may exceed 64 bits, and wrap around
+    if runs.max(initial=0) > num_pixels or int(runs.sum()) != num_pixels:
+        total = sum(runs.tolist())
+        raise ValueError(f"its runs cover {total} pixels, the frame has {size[0]} x {size[1]} = {num_pixels}.")
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Reject frames, height x width, of more pixels than are ever taken into memory.
+
+    Raises:
+        ValueError: If there are more than ``MAX_PIXELS``.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"a frame may have up to {MAX_PIXELS} pixels, got {size[0]} x {size[1]} (height x width).")
 
 
 def rle_area(rle: Rle) -> int:

@@ -54,7 +54,7 @@ def test_short_videos_are_those_of_another_file(shapes, capsys) -> None:
     assert run(shapes, *arguments, shapes / "short.json") == 0
     assert json.loads((shapes / "out" / "metrics.json").read_text())["short_long_mean"]["AP"] == 1.0
     assert run(shapes, *arguments, shapes / "results.json") == 1
-    assert "must hold an object with videos or images" in capsys.readouterr().err
+    assert "must hold an object, as every annotation file does" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

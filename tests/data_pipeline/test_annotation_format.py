@@ -69,7 +69,7 @@ def test_all_problems_are_found_not_only_the_first(document) -> None:
     ("text", "message"),
     [
         ("{", "is not a JSON file"),
-        ("[1]", "must hold an object with videos or images, got a list"),
+        ("[1]", "must hold an object, as every annotation file does, got a list"),
         ('{"videos": []}', "must have a list of objects 'categories'"),
         ('{"categories": [], "clips": []}', "must have a list of objects 'images'"),
         ('{"categories": [], "videos": [{"id": 1}], "images": []}', "seems to be in the COCO video format"),

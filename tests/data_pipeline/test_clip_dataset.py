@@ -125,7 +125,7 @@ def test_a_clip_that_cannot_be_read_is_told_and_another_is_drawn(annotation_set,
         assert dataset[ClipRequest(1, (seed,))].video_id == 3
         assert torch.equal(dataset[ClipRequest(0, (seed,))].frames, whole[ClipRequest(0, (seed,))].frames)
     [message] = [record.getMessage() for record in caplog.records]
-    assert "5/000.png is not an image, or is cut off (50 bytes). Another clip is drawn" in message
+    assert "decoded (50 bytes). Is it cut off or renamed? Another clip is drawn" in message
 
 
 def test_masks_that_cannot_be_read_are_told_and_others_drawn(document, write, image_folder, caplog) -> None:

@@ -53,7 +53,7 @@ def test_errors_name_the_file(tmp_path) -> None:
         read_image(tmp_path / "b.png")
     for content in (b"", b"no image at all"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"a\.png is not an image, or is cut off \({len(content)} bytes\)"):
+        with pytest.raises(ValueError, match=rf"a\.png is not an image that can be decoded \({len(content)} bytes\)"):
             read_image(path)
 
 

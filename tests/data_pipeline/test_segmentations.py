@@ -9,15 +9,13 @@ from pycocotools import mask as coco_mask
 
 from video_mask2former.data.segmentations import (
     MaskKind,
-    decode_runs,
     degenerate_polygons,
     pack_segmentation,
-    run_lengths,
     segmentation_problem,
     unpack_mask,
     unpack_rle,
 )
-from video_mask2former.rle import decode_rle, encode_masks, rle_area
+from video_mask2former.rle import decode_rle, decode_runs, encode_masks, rle_area, run_lengths
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20)))
 
@@ -107,7 +105,7 @@ def test_polygons_are_cut_off_at_the_border() -> None:
         ("0123", "null, an RLE or a list of polygons"),
         ({"size": [5, 4], "counts": "0"}, r"size \[height, width\] = \[4, 5\], got \[5, 4\]"),
         ({"counts": "0"}, "got None"),
-        ({"size": [4, 5], "counts": [3, 4]}, "cover 7 pixels, the frame has 20"),
+        ({"size": [4, 5], "counts": [3, 4]}, "cover 7 pixels, the frame has 4 x 5 = 20"),
         ({"size": [4, 5], "counts": [30, -10]}, "integers >= 0"),
         ({"size": [4, 5], "counts": 7}, "a string or a list of integers"),
         ({"size": [4, 5], "counts": "ü"}, "characters that no RLE has"),

@@ -184,7 +184,7 @@ class TestFiles:
         file = load_panoptic(path)
         with pytest.raises(ValueError, match=r"1\.png: category_id 9 is not in the annotations"):
             file.read("1", (1, 2))
-        with pytest.raises(FileNotFoundError, match="no PNG"):
+        with pytest.raises(FileNotFoundError, match="no image"):
             file.read("1", (9,))
         with pytest.raises(ValueError, match="no entry for 2"):
             file.read("2", (9,))

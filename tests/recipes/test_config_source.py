@@ -71,7 +71,7 @@ def test_kinds_of_yaml_are_told_by_their_sections(tmp_path, text, is_theirs):
 
 def test_binary_files_are_no_configurations(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="is not a configuration"):
+    with pytest.raises(ValueError, match="is not a text file"):
         read_config(tmp_path / "x.yaml")
 
 

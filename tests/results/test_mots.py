@@ -48,7 +48,7 @@ def test_regions_to_ignore_are_left_out(tmp_path, boxes, caplog):
         ("0 1 1 5 9", "line 2 must be 'frame object_id"),
         ("0 x 1 5 9 abc", "line 2 must be 'frame object_id"),
         ("0 2 1 9 5 COUNTS", r"line 2: mask is \(9, 5\)"),
-        ("0 2 1 5 9 11", "line 2: the runs"),
+        ("0 2 1 5 9 11", "line 2: the RLE cannot be read"),
         ("-1 2 1 5 9 COUNTS", "line 2: frame -1 is before the first"),
         ("0 2 0 5 9 COUNTS", "line 2: 'category_id' must be 1 or more"),
         ("0 1 1 5 9 COUNTS", "track 1 has two masks on frame 0"),

@@ -83,7 +83,7 @@ def test_videos_are_told_apart(tmp_path, video):
         ({"category_id": True}, "entry 1: 'category_id' must be"),
         ({"segmentations": [None] * 4}, "entry 1: 'segmentations' has 4 frames, earlier entries of video 8 have 3"),
         ({"segmentations": [None, None, {"size": [6, 4], "counts": "h0"}]}, r"entry 1, frame 2: mask is \(6, 4\)"),
-        ({"segmentations": [None, None, {"size": [4, 6], "counts": "7"}]}, "entry 1, frame 2: the runs"),
+        ({"segmentations": [None, None, {"size": [4, 6], "counts": "7"}]}, "entry 1, frame 2: the RLE cannot be read"),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, video, change, message):
@@ -98,10 +98,10 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_youtube_vis(tmp_path / "r.json")
     (tmp_path / "r.json").write_text('{"a": 1}')
-    with pytest.raises(ValueError, match="top level must be a JSON array"):
+    with pytest.raises(ValueError, match="must hold an array"):
         read_youtube_vis(tmp_path / "r.json")
     (tmp_path / "r.json").write_text('[{"video_id": 1,')
-    with pytest.raises(ValueError, match=r"not valid JSON.*cut off"):
+    with pytest.raises(ValueError, match=r"not a JSON file.*cut off"):
         read_youtube_vis(tmp_path / "r.json")
 
 

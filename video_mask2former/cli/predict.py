@@ -168,15 +168,9 @@ def _process_group() -> contextlib.AbstractContextManager[None]:
 
 
 def _frame_rate(text: str | None) -> Fraction | None:
-    if text is None:
-        return None
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise ValueError(f"--frame-rate must be a positive number or fraction, such as 25 or 30000/1001, got {text!r}.")
-    return rate
+    from video_mask2former.video_io.frame_rate import parse_frame_rate
+
+    return None if text is None else parse_frame_rate(text, "--frame-rate")
 
 
 def _make_folder(name: str) -> Path:

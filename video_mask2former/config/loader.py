@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +12,8 @@ import yaml
 from video_mask2former.config.experiment import Config
 from video_mask2former.config.schema import construct, parse_section, to_mapping
 from video_mask2former.config.version_0_1 import choose_options, upgrade
+from video_mask2former.documents import MAX_DEPTH, parse_yaml, read_layers
+from video_mask2former.messages import shortened
 
 BASE_KEY = "_base_"
 _CLASS_OPTIONS = ("num_classes", "class_list", "class_names")
@@ -36,7 +37,7 @@ def load_config(path: str | os.PathLike[str], overrides: Overrides = ()) -> Conf
         ValueError: If a file is not YAML, has unknown or repeated keys or values of the wrong type or out of range, or
             builds on itself.
     """
-    return apply_overrides(_construct(_read(Path(path), ()), str(path)), overrides)
+    return apply_overrides(_construct(read_layers(Path(path), BASE_KEY, merge, _check_file), str(path)), overrides)
 
 
 def apply_overrides(config: Config, overrides: Overrides) -> Config:
@@ -85,45 +86,13 @@ def merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML file whose top level is a mapping, rejecting repeated keys.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not YAML, repeats a key, or its top level is not a mapping.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {path}.")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError(f"the top level of {path} must be a mapping of sections, got {type(values).__name__}.")
-    return values
-
-
-def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    """The checked options of a file and its bases; ``readers`` are the files whose bases led here."""
-    resolved = path.resolve()
-    if resolved in readers:
-        chain = " -> ".join(str(reader) for reader in (*readers, resolved))
-        raise ValueError(f"{BASE_KEY} of {readers[-1]} leads back to a file that is being read: {chain}.")
-    values = read_yaml(path)
+def _check_file(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The checked options of one file."""
     if "MODEL" in values or "_BASE_" in values:
         raise ValueError(
             f"{path} is a detectron2 configuration. Read it with video_mask2former.load(), which accepts both kinds."
         )
-    bases = values.pop(BASE_KEY, [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ValueError(f"{BASE_KEY} in {path} must be a file or a list of files, got {bases!r}.")
-    merged: dict[str, Any] = {}
-    for base in bases:
-        merged = merge(merged, _read(path.parent / base, (*readers, resolved)))
-    return merge(merged, _parse(values, str(path)))
+    return _parse(values, str(path))
 
 
 def _parse(values: object, origin: str) -> dict[str, Any]:
@@ -144,35 +113,15 @@ def _read_override(override: str) -> tuple[str, Any]:
     name, equals, text = override.partition("=")
     if not equals:
         raise ValueError(f"an override must read section.option=value, got {override!r}.")
-    try:
-        return name, yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the value of override {override!r} is not YAML: {error}") from error
+    return name, parse_yaml(text, f"the value of override {shortened(override)} is not YAML that can be read")
 
 
 def _parse_override(name: str, value: object) -> dict[str, Any]:
-    override = f"{name}={value}"
+    override = f"{name[:200]}={shortened(value)}"
     parts = name.strip().split(".")
-    if not all(parts):
+    if not all(parts) or len(parts) > MAX_DEPTH:
         raise ValueError(f"an override must read section.option=value, got {override!r}.")
     nested = value
     for part in reversed(parts):
         nested = {part: nested}
     return _parse(nested, f"override {override!r}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: ``1e-4`` is a number, and a key that occurs twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"key {repeated[0]!r} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 wants a dot and a sign in the exponent; YAML 1.2 and people do not.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

@@ -8,7 +8,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from video_mask2former.option_values import Range, is_plain, parse_value, shortened
+from video_mask2former.messages import shortened
+from video_mask2former.option_values import Range, is_plain, parse_value
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ import yaml
 
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
 from video_mask2former.convert.key_map import nearest
+from video_mask2former.documents import PlainLoader, check_plain, read_layers
 
 _BASE = "_BASE_"
 _DETECTRON2_URL = "detectron2://ImageNetPretrained/"
@@ -34,6 +35,8 @@ _CLASS_LIST_OF_DATASET = (
     ("ade20k_sem_seg", "ade20k_semantic", 150),
 )
 _BACKBONES = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
+_MAX_SIZES = 100
+_MAX_LITERAL = 1000  # characters; the nested ones of a longer text would exhaust Python's own parser
 _COLOR_AUGMENTATIONS = {"brightness", "contrast", "saturation"}
 
 
@@ -45,7 +48,7 @@ def read_detectron2_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: If one of them is no YAML, has a Python tag other than the published lists of sizes, or builds on
             itself.
     """
-    return _read(Path(path), ())
+    return read_layers(Path(path), _BASE, _merge, loader=_Detectron2Loader)
 
 
 def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -92,23 +95,6 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
     return _nest(_of_one_backbone(options))
 
 
-def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    resolved = path.resolve()
-    if resolved in readers:
-        chain = " -> ".join(str(reader) for reader in (*readers, resolved))
-        raise ValueError(f"{_BASE} of {readers[-1]} leads back to a file that is being read: {chain}.")
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {path}.")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Detectron2Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file that can be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"the top level of {path} must be a mapping of sections, got {type(values).__name__}.")
-    base = values.pop(_BASE, None)
-    return values if base is None else _merge(_read(path.parent / base, (*readers, resolved)), values)
-
-
 def _merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in update.items():
@@ -129,12 +115,13 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _literal(value: object) -> object:
     """Tuples and the like are text to YAML; detectron2 reads such text as Python literals, and so does this."""
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _MAX_LITERAL:
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
-    return list(value) if isinstance(value, tuple) else value
+        return check_plain(list(value) if isinstance(value, tuple) else value, f"{value!r} is no value of an option")
+    return value
 
 
 def _nest(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +232,7 @@ def _initial_weights(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return {"model.backbone.weights" if is_backbone else "training.init_weights": weights}
 
 
-class _Detectron2Loader(yaml.SafeLoader):
+class _Detectron2Loader(PlainLoader):
     """Plain YAML, and the one Python expression that the published files have."""
 
 
@@ -257,7 +244,10 @@ def _construct_sizes(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
             None, None, f"Python code is not run: {arguments}; write the list of sizes itself", node.start_mark
         )
     factor, base, start, stop = match.groups()
-    return [int(x * float(factor) * int(base)) for x in range(int(start), int(stop))]
+    steps = range(int(start), int(stop))
+    if len(steps) > _MAX_SIZES or len(base) > 6 or factor.count(".") > 1:
+        raise yaml.constructor.ConstructorError(None, None, f"{arguments[0]} is no list of sizes", node.start_mark)
+    return [int(x * float(factor) * int(base)) for x in steps]
 
 
 _Detectron2Loader.add_constructor("tag:yaml.org,2002:python/object/apply:eval", _construct_sizes)

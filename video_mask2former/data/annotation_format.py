@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from video_mask2former import documents
 from video_mask2former.data.segmentations import degenerate_polygons, segmentation_problem
 
 
@@ -78,16 +78,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON, or holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotation file {path}.")
-    try:
-        with paused_garbage_collection():
-            document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} must hold an object with videos or images, got a {type(document).__name__}.")
+    with paused_garbage_collection():
+        document: dict[str, Any] = documents.read_json(Path(path), dict, "annotation file")
     return document
 
 

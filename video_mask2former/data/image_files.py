@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from video_mask2former.video_io.picture_files import decode_image, read_bytes
+
 
 def read_frames(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
     """Read frames of one video.
@@ -55,16 +57,15 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     Args:
         path: The file.
         size: Expected height and width; None takes any, as stored.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is not an image, or has another size.
     """
-    try:
-        data = np.fromfile(path, np.uint8)  # unlike cv2.imread, works with any path and says what is wrong
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no image {path}. Is the folder of the images right?") from None
-    image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is not None and size is not None and image.shape[:2] == size[::-1] != size:
-        image = _decode(data, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} is not an image, or is cut off ({data.size} bytes).")
+    data = read_bytes(path)
+    image = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
+    if size is not None and image.shape[:2] == size[::-1] != size:
+        image = decode_image(data, cv2.IMREAD_COLOR, path)
     if size is not None and image.shape[:2] != size:
         raise ValueError(
             f"{path} must have the size of its annotations, height x width = {size[0]} x {size[1]}, "
@@ -78,8 +79,3 @@ def _listing(folder: Path) -> frozenset[str]:
         return frozenset(os.listdir(folder))
     except OSError:
         return frozenset()
-
-
-def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
-    image: np.ndarray | None = cv2.imdecode(data, flags) if data.size else None
-    return image

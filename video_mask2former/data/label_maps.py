@@ -12,6 +12,7 @@ import numpy as np
 from video_mask2former.atomic import atomic_path
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.structures import Track, VideoInstances
+from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 IGNORE_LABEL = 255
 
@@ -44,8 +45,8 @@ class LabelMapFolder:
         path = self.path / f"{name}.png"
         if not path.is_file():
             raise FileNotFoundError(f"no label map {path}; every annotated image needs one.")
-        labels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2:
+        labels = decode_image(read_bytes(path), cv2.IMREAD_UNCHANGED, path)
+        if labels.ndim != 2:
             raise ValueError(f"{path} must be a PNG with one channel, whose values are classes.")
         shifted = labels.astype(np.int64) - self.label_offset
         return np.where((shifted < 0) | (labels == IGNORE_LABEL), IGNORE_LABEL, shifted)

@@ -18,6 +18,7 @@ import numpy as np
 from video_mask2former.atomic import atomic_path
 from video_mask2former.data.label_maps import tracks_of_numbers
 from video_mask2former.structures import VideoInstances
+from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 VOID = 0
 
@@ -148,11 +149,7 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
 
 def read_segment_ids(path: Path) -> np.ndarray:
     """Segment id of each pixel of a PNG, ``(H, W)`` int32: red + 256 green + 65536 blue."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no PNG {path}.")
-    colours = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if colours is None:
-        raise ValueError(f"{path} cannot be read as a picture.")
+    colours = decode_image(read_bytes(path), cv2.IMREAD_COLOR, path)
     blue, green, red = np.moveaxis(colours.astype(np.int32), 2, 0)
     ids: np.ndarray = red + 256 * green + 65536 * blue
     return ids

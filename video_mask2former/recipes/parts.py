@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 
 from video_mask2former.config import PartConfig
 from video_mask2former.config.schema import suggestion
+from video_mask2former.messages import shortened
 from video_mask2former.models import (
     BACKBONES,
     DECODERS,
@@ -26,7 +27,7 @@ from video_mask2former.models import (
     PixelDecoder,
     Segmenter,
 )
-from video_mask2former.option_values import is_plain, parse_value, shortened
+from video_mask2former.option_values import is_plain, parse_value
 from video_mask2former.recipes.class_path import import_class
 from video_mask2former.recipes.part_options import REQUIRED, PartOption, part_options
 from video_mask2former.tasks import TASKS, Task

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import yaml
-
 from video_mask2former.config import Config, Overrides, apply_overrides, config_from_mapping, load_config
 from video_mask2former.convert import (
     Checkpoint,
@@ -14,6 +12,7 @@ from video_mask2former.convert import (
     read_detectron2_yaml,
     read_huggingface_config,
 )
+from video_mask2former.documents import MAX_YAML_LENGTH, check_plain, parse_yaml, read_text
 from video_mask2former.recipes.model import check_parts
 
 _CONFIG_FOLDER = "configs"
@@ -46,8 +45,8 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
 def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrides = ()) -> Config | None:
     """The configuration that was saved inside a checkpoint, None where there is none."""
     values = checkpoint.config
-    if isinstance(values, str):
-        values = yaml.safe_load(values)
+    problem = f"the configuration inside {origin} cannot be read"
+    values = parse_yaml(values, problem) if isinstance(values, str) else check_plain(values, problem)
     if values is None:
         return None
     origin = f"the configuration inside {origin}"
@@ -56,10 +55,7 @@ def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrid
 
 def is_detectron2_yaml(path: Path) -> bool:
     """Whether a YAML file has sections in capitals, as detectron2's have."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a configuration: it is no text.") from error
+    lines = read_text(path, 4 * MAX_YAML_LENGTH).splitlines()
     keys = [line.split(":")[0] for line in lines if line[:1].isalpha() or line.startswith("_")]
     return bool(keys) and all(key == key.upper() for key in keys)
 

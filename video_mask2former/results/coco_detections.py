@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from video_mask2former.documents import read_json
 from video_mask2former.results.field_checks import (
     CategoryIds,
     class_index,
     class_indices,
     dataset_category,
-    load_json,
     require,
     require_rle,
     require_score,
@@ -91,7 +91,7 @@ def read_coco_detections(
     back = class_indices(category_ids)
     rows: dict[int, list[tuple[int, int, float, Rle]]] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for number, entry in enumerate(load_json(Path(path), list, "COCO detection file")):
+    for number, entry in enumerate(read_json(Path(path), list, "COCO detection file")):
         place = f"{path}, entry {number}"
         image_id: int = require(entry, "image_id", int, place)
         rle = require_rle(require(entry, "segmentation", dict, place), sizes.get(image_id), place)

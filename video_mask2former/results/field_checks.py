@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
-from video_mask2former.rle import Rle, decode_counts
+from video_mask2former.messages import shortened
+from video_mask2former.rle import Rle, check_runs, check_size, compress_counts, run_lengths
+from video_mask2former.video_io.frame_rate import parse_frame_rate
 
 CategoryIds = Sequence[int] | Mapping[int, int]
-
-
-def load_json(path: Path, expected: type, kind: str) -> Any:
-    """Read a JSON file whose top level is of one type.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON, or something else than expected.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}). Was it cut off while it was written?") from error
-    if not isinstance(content, expected):
-        raise ValueError(f"{path} is no {kind}: its top level must be a JSON {_json_name(expected)}.")
-    return content
 
 
 def require(entry: Any, key: str, kind: type | tuple[type, ...], place: str) -> Any:
@@ -42,15 +21,17 @@ def require(entry: Any, key: str, kind: type | tuple[type, ...], place: str) -> 
         ValueError: If it is missing or of another type; ``place`` says in the message where that is.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{place} must be a JSON object, got {str(entry)[:80]!r}.")
+        raise ValueError(f"{place} must be a JSON object, got {shortened(entry)}.")
     if key not in entry:
-        raise ValueError(f"{place} lacks {key!r}; it has {sorted(entry)[:10]}.")
+        raise ValueError(f"{place} lacks {key!r}; it has {shortened(sorted(entry))}.")
     value = entry[key]
     # bool is an int to Python, but not to whoever wrote the file
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_json_name(each) for each in kinds)
-        raise ValueError(f"{place}: {key!r} must be a {names}, got {str(value)[:80]!r}.")
+        raise ValueError(f"{place}: {key!r} must be a {names}, got {shortened(value)}.")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{place}: {key!r} is beyond 64 bits, got {shortened(value)}.")
     return value
 
 
@@ -73,15 +54,7 @@ def require_index(entry: Any, key: str, place: str) -> int:
 def require_rate(entry: Any, place: str) -> Fraction | None:
     """The frame rate of an entry, written as a fraction or null."""
     text = require(entry, "frame_rate", (str, type(None)), place)
-    if text is None:
-        return None
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"{place}: 'frame_rate' must be a fraction such as '30000/1001', got {text!r}.") from error
-    if rate <= 0:
-        raise ValueError(f"{place}: 'frame_rate' must be positive, got {text!r}.")
-    return rate
+    return None if text is None else parse_frame_rate(text, f"{place}: 'frame_rate'")
 
 
 def require_format(entry: Any, name: str, version: int, place: str) -> None:
@@ -108,29 +81,21 @@ def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
         ValueError: If it is no RLE, or does not cover its size exactly: such would crash the decoder.
     """
     height_width = require(value, "size", (list, tuple), place)
-    if len(height_width) != 2 or not all(isinstance(side, int) and side > 0 for side in height_width):
-        raise ValueError(f"{place}: 'size' must be [height, width], got {height_width!r}.")
-    if size is not None and tuple(height_width) != tuple(size):
-        raise ValueError(f"{place}: mask is {tuple(height_width)} (height, width), others are {tuple(size)}.")
-    counts = require(value, "counts", (str, list), place)
-    if isinstance(counts, str):
-        try:
-            runs = decode_counts(counts)
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
-    else:
-        if not all(isinstance(count, int) for count in counts):
-            raise ValueError(f"{place}: 'counts' must hold integers.")
-        runs = np.asarray(counts, dtype=np.int64)
+    if len(height_width) != 2 or not all(type(side) is int and side > 0 for side in height_width):
+        raise ValueError(f"{place}: 'size' must be [height, width], got {shortened(height_width)}.")
     height, width = height_width
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(
-            f"{place}: the runs of 'counts' add up to {runs.sum()} pixels instead of {height} x {width} = "
-            f"{height * width}."
-        )
-    if not isinstance(counts, str):
-        counts = coco_mask.frPyObjects({"size": list(height_width), "counts": counts}, height, width)["counts"].decode()
-    return Rle(size=list(height_width), counts=counts)
+    if size is not None and (height, width) != tuple(size):
+        raise ValueError(f"{place}: mask is {(height, width)} (height, width), others are {tuple(size)}.")
+    counts = require(value, "counts", (str, list), place)
+    try:
+        check_size((height, width))
+        if isinstance(counts, str):
+            check_runs(run_lengths(counts), (height, width))
+        else:
+            counts = compress_counts(counts, (height, width))
+    except ValueError as error:
+        raise ValueError(f"{place}: the RLE cannot be read, {error}") from error
+    return Rle(size=[height, width], counts=counts)
 
 
 def dataset_category(label: int, category_ids: CategoryIds | None) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from video_mask2former.documents import parse_json
 from video_mask2former.results.field_checks import (
     require,
     require_format,
@@ -219,7 +220,4 @@ class JsonLinesReader:
 
 
 def _parse(line: str, place: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{place} is not valid JSON ({error}).") from error
+    return parse_json(line, f"{place} is not valid JSON")

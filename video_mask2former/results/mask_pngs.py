@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from video_mask2former.documents import read_json
 from video_mask2former.results.field_checks import (
-    load_json,
     require,
     require_format,
     require_index,
@@ -24,6 +24,7 @@ from video_mask2former.results.field_checks import (
 from video_mask2former.results.overlaps import label_map
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
+from video_mask2former.video_io.picture_files import open_picture
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ def davis_palette() -> np.ndarray:
 
 
 def _read_objects(path: Path) -> dict[int, tuple[int, int, float]]:
-    content = load_json(path, dict, "list of objects")
+    content = read_json(path, dict, "list of objects")
     require_format(content, FORMAT, VERSION, str(path))
     objects = {}
     for number, entry in enumerate(require(content, "objects", list, str(path))):
@@ -198,7 +199,7 @@ def _read_objects(path: Path) -> dict[int, tuple[int, int, float]]:
 
 def _read_indices(path: Path, size: tuple[int, int] | None) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
+        with open_picture(path, path) as picture:
             if picture.mode not in ("P", "L", "1"):
                 raise ValueError(f"{path} is a {picture.mode} picture, not an indexed mask.")
             indices = np.asarray(picture)

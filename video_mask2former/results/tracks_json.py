@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.documents import read_json
 from video_mask2former.results.field_checks import (
-    load_json,
     require,
     require_format,
     require_index,
@@ -73,7 +73,7 @@ def read_tracks(path: str | os.PathLike[str]) -> VideoInstances:
         FileNotFoundError: If there is no such file.
         ValueError: If it does not have the form; the message names the first thing that is wrong.
     """
-    content = load_json(Path(path), dict, "tracks file")
+    content = read_json(Path(path), dict, "tracks file")
     require_format(content, FORMAT, VERSION, str(path))
     place = f"{path}, 'video'"
     video = require(content, "video", dict, str(path))

@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Any
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.documents import read_json
 from video_mask2former.results.field_checks import (
     CategoryIds,
     class_index,
     class_indices,
     dataset_category,
-    load_json,
     require,
     require_rle,
     require_score,
@@ -126,7 +126,7 @@ def read_youtube_vis(
     tracks: dict[int, list[Track]] = {}
     lengths: dict[int, int] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for number, entry in enumerate(load_json(Path(path), list, "YouTube-VIS result file")):
+    for number, entry in enumerate(read_json(Path(path), list, "YouTube-VIS result file")):
         place = f"{path}, entry {number}"
         video_id: int = require(entry, "video_id", int, place)
         masks: list[Any] = require(entry, "segmentations", list, place)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.video_io.frame_source import check_frame
+from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -80,9 +81,5 @@ def _is_image(path: Path) -> bool:
 
 def _read_rgb(path: Path, size: tuple[int, int] | None) -> np.ndarray:
     """Read one image; camera rotation (EXIF) is applied, transparency dropped, grey and 16-bit made 8-bit RGB."""
-    # fromfile and imdecode, because imread knows no non-ASCII paths on Windows
-    data = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ValueError(f"{path} is not an image that can be decoded ({data.size} bytes). Is it cut off or renamed?")
+    image = decode_image(read_bytes(path), cv2.IMREAD_COLOR, path)
     return check_frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), size, str(path))

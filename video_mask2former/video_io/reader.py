@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from video_mask2former.video_io.file_source import Backend, FileSource
+from video_mask2former.video_io.frame_rate import check_frame_rate
 from video_mask2former.video_io.frame_source import FrameSource
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, ImageSource, find_images
 from video_mask2former.video_io.memory_source import ArraySource, IterableSource, open_camera
@@ -204,9 +205,7 @@ def open_video(
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read as a video, or nothing of it is selected.
     """
-    rate = None if frame_rate is None else Fraction(frame_rate)
-    if rate is not None and rate <= 0:
-        raise ValueError(f"frame_rate must be positive, got {frame_rate}.")
+    rate = None if frame_rate is None else check_frame_rate(frame_rate)
     frames, name = _frame_source(source, rate, backend)
     try:
         return VideoReader(frames, name=name, start=start or 0, end=end, every=every)

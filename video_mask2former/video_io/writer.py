@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.video_io.audio_copy import AudioCopy
+from video_mask2former.video_io.frame_rate import check_frame_rate
 from video_mask2former.video_io.frame_source import check_frame
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.size = size
-        self.frame_rate = _rational_rate(frame_rate)
+        self.frame_rate = check_frame_rate(frame_rate)
         self.num_written = 0
         self._check_arguments(crf, pixel_format)
         self._pixel_format = pixel_format
@@ -214,11 +215,3 @@ class VideoWriter:
         """Close and remove everything; ``error`` is raised by the caller."""
         with contextlib.suppress(av.FFmpegError), contextlib.suppress(type(error)):
             self._stack.__exit__(type(error), error, error.__traceback__)
-
-
-def _rational_rate(frame_rate: Fraction | int | float) -> Fraction:
-    """The exact rate; a float is taken for the nearest fraction with a denominator as small as broadcast rates have."""
-    rate = Fraction(frame_rate).limit_denominator(1001) if isinstance(frame_rate, float) else Fraction(frame_rate)
-    if rate <= 0:
-        raise ValueError(f"frame_rate must be positive, got {frame_rate}.")
-    return rate

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
 from video_mask2former.rle import Rle, encode_masks
+from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 IGNORED_INDEX = 255
 """The border that some masks draw around objects: neither object nor background."""
@@ -70,10 +71,8 @@ def read_indexed_png(path: Path) -> np.ndarray:
     OpenCV gives the colours of a palette; they are turned back into indices, the lowest one where a palette has a
     colour twice (as it has for the entries that are not in use).
     """
-    data = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if picture is None:
-        raise ValueError(f"{path} is not an image, or is cut off ({data.size} bytes).")
+    data = read_bytes(path)
+    picture = decode_image(data, cv2.IMREAD_UNCHANGED, path)
     palette = _palette(data.tobytes())
     if palette is None:
         if picture.ndim != 2 or picture.dtype != np.uint8:
