@@ -225,3 +225,12 @@ def test_class_names_must_fit(tiny_model):
     assert tiny_model(class_names=("a", "b", "c")).class_names == ("a", "b", "c")
     with pytest.raises(ValueError, match="class_names must name 3"):
         tiny_model(class_names=("a",))
+
+
+def test_pixel_features_are_what_mask_features_are_projected_from(tiny_model):
+    model, frames = tiny_model(), torch.randint(0, 256, (1, 2, 3, 40, 60))
+    assert model.encode(frames).pixel_features is None
+    model.keeps_pixel_features = True
+    features = model.encode(frames)
+    projected = model.pixel_decoder.mask_projection(features.pixel_features[0])
+    torch.testing.assert_close(projected[None], features.mask_features)

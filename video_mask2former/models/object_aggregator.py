@@ -17,7 +17,7 @@ class ObjectAggregator(nn.Module):
     Args:
         num_classes: K, without "no object".
         hidden_dim: C, channels of the tokens and of everything after them.
-        pixel_dim: Channels of the maps that mask features are made of.
+        pixel_dim: Channels of the maps that mask features are made of; by default C.
         num_queries: Q, the most objects of a video.
         num_tokens: Tokens of each frame, N.
         num_encoder_layers: Layers in which tokens exchange information.
@@ -32,7 +32,7 @@ class ObjectAggregator(nn.Module):
         num_classes: int,
         *,
         hidden_dim: int = 256,
-        pixel_dim: int = 256,
+        pixel_dim: int | None = None,
         num_queries: int = 100,
         num_tokens: int = 100,
         num_encoder_layers: int = 6,
@@ -53,7 +53,7 @@ class ObjectAggregator(nn.Module):
             num_heads=num_heads,
             feedforward_dim=feedforward_dim,
         )
-        self.mask_projection = nn.Conv2d(pixel_dim, hidden_dim, kernel_size=1)
+        self.mask_projection = nn.Conv2d(pixel_dim or hidden_dim, hidden_dim, kernel_size=1)
         nn.init.kaiming_uniform_(self.mask_projection.weight, a=1)
         assert self.mask_projection.bias is not None
         nn.init.zeros_(self.mask_projection.bias)

@@ -44,9 +44,12 @@ class Segmenter(nn.Module, ABC):
 
     Attributes:
         default_parts: Name of the part that stands in each argument that is a part, where a configuration names none.
+        keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
+            such maps; set by whoever projects mask features of its own.
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {}
+    keeps_pixel_features: bool = False
 
     pixel_mean: Tensor
     pixel_std: Tensor

@@ -48,12 +48,17 @@ class VideoMask2Former(Segmenter):
         normalised, frame_size = self.normalise_and_pad(frames)
         batch = normalised.shape[:2]
         features = self.backbone(normalised.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        mask_features, levels = self.pixel_decoder(features)
+        pixel_features: Tensor | None = None
+        if self.keeps_pixel_features:
+            mask_features, levels, pixel_features = self.pixel_decoder.with_pixel_features(features)
+        else:
+            mask_features, levels = self.pixel_decoder(features)
         return ClipFeatures(
             mask_features=mask_features.unflatten(0, batch),
             levels=tuple(level.unflatten(0, batch) for level in levels),
             frame_size=frame_size,
             padded_size=(normalised.shape[3], normalised.shape[4]),
+            pixel_features=None if pixel_features is None else pixel_features.unflatten(0, batch),
         )
 
     def decode(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:

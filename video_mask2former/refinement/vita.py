@@ -23,7 +23,7 @@ class VitaRefiner(Refiner):
     Args:
         num_classes: K, without "no object".
         hidden_dim: C.
-        pixel_dim: Channels of the maps that mask features are made of.
+        pixel_dim: Channels of the maps that mask features are made of; by default C.
         num_video_queries: Q, the most objects of a video.
         num_queries: Queries of the segmenter on each frame.
         num_encoder_layers: Layers in which tokens exchange information.
@@ -41,7 +41,7 @@ class VitaRefiner(Refiner):
         num_classes: int,
         *,
         hidden_dim: int = 256,
-        pixel_dim: int = 256,
+        pixel_dim: int | None = None,
         num_video_queries: int = 100,
         num_queries: int = 100,
         num_encoder_layers: int = 6,

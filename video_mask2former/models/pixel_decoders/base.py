@@ -35,3 +35,10 @@ class PixelDecoder(nn.Module, ABC):
             Mask features ``(N, mask_dim, h, w)``, and the decoder's levels, coarsest first, each
             ``(N, hidden_dim, h, w)``.
         """
+
+    def with_pixel_features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """As :meth:`forward`, and the maps ``(N, C, h, w)`` that the mask features are projected from.
+
+        They are None where mask features are not a projection of others.
+        """
+        return (*self(features), None)

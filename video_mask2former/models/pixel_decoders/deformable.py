@@ -86,10 +86,16 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
             Mask features ``(N, mask_dim, h, w)`` at stride 4, and the levels at strides 32, 16 and 8, each
             ``(N, hidden_dim, h, w)``.
         """
+        mask_features, levels, _ = self.with_pixel_features(features)
+        return mask_features, levels
+
+    def with_pixel_features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """See :meth:`PixelDecoder.with_pixel_features`."""
         levels = self._encode([features[name] for name in ENCODER_LEVELS])
         finest = self.lateral(features[MASK_LEVEL])
         coarser = F.interpolate(levels[-1], size=finest.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mask_projection(self.output(finest + coarser)), levels
+        pixel_features = self.output(finest + coarser)
+        return self.mask_projection(pixel_features), levels, pixel_features
 
     def _encode(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
         """Mix the levels, coarsest first, by deformable attention."""
