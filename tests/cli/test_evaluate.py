@@ -334,13 +334,13 @@ def test_panoptic(dataset, model):
 def test_panoptic_videos(dataset, model):
     truth = panoptic_dataset(dataset, is_video=True)
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
-    assert metrics["PQ"] == metrics["vpq"]["1 frames"] == metrics["vpq"]["mean"] == 1.0
+    assert metrics["VPQ"] == metrics["vpq"]["1 frames"] == metrics["STQ"] == metrics["whole_videos"]["PQ"] == 1.0
     assert metrics["per_video"] == {"video3": 1.0}
     assert page_of(dataset).count("data:image/jpeg") == 1
     arguments = ["--annotations", truth, "--images", dataset / "frames", *model]
     for mode in ("clip", "online"):
         metrics = evaluate(dataset, *arguments, f"inference.mode={mode}", "inference.score_threshold=0", output=mode)
-        assert 0 <= metrics["PQ"] <= 1
+        assert 0 <= metrics["VPQ"] <= 1
         [entry] = json.loads((dataset / mode / "results.json").read_text())["annotations"]
         assert [frame["file_name"] for frame in entry["annotations"]] == ["00000.png", "00001.png"]
         for frame in entry["annotations"]:

@@ -55,8 +55,8 @@ def test_what_can_go_wrong_is_found_before_training(small_config, shapes, tmp_pa
     assert "1 of the model's 3 classes are not in" in caplog.text and caplog.text.rstrip().endswith("owl")
     with pytest.raises(ValueError, match=r"the model has no class of the dataset: it has a, b, c, the dataset disc"):
         validation_of(small_config, shapes, ("a", "b", "c"))
-    with pytest.raises(ValueError, match=r"semantic models are measured on images, .* has videos"):
-        validation_of(small_config, shapes, **{"inference.task": "semantic"})
+    for task, best in (("panoptic", "VPQ"), ("semantic", "mIoU")):
+        assert validation_of(small_config, shapes, **{"inference.task": task}).metric_names[0] == best
 
     folder = tmp_path / "shapes"
     shutil.copytree(shapes, folder)

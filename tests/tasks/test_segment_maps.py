@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from video_mask2former.data.label_maps import LabelMapFolder, tracks_of_numbers, write_label_map
+from video_mask2former.data.label_maps import LabelMapFolder, masks_of_numbers, write_label_map
 from video_mask2former.rle import decode_rle, encode_masks
 from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.tasks.class_mapping import ClassMapping
-from video_mask2former.tasks.segment_maps import compare_instances, label_map_of, paint
+from video_mask2former.tasks.segment_maps import IGNORED, compare_instances, label_maps_of, paint
 
 SIZE = (6, 8)
 
@@ -29,23 +30,25 @@ def test_instances_are_painted_one_over_the_other() -> None:
     assert overlaps.sample_id == 5
     assert overlaps.frames == ({(1, 1): 24, (0, 0): 24}, {(1, 1): 12, (2, 2): 24, (0, 0): 12})
     assert (overlaps.labels, overlaps.target_labels, overlaps.crowd_ids) == ({1: 2, 2: 0}, {1: 2, 2: 0}, {1})
-    labels = label_map_of(instances())
-    assert labels.labels[:, 0].tolist() == [[2, 2, 2, 2, -1, -1, -1, -1], [2, 2, 0, 0, 0, 0, -1, -1]]
+    labels = np.stack([prediction for prediction, _ in label_maps_of(instances(), instances())])
+    assert IGNORED == -1 and labels[:, 0].tolist() == [[2, 2, 2, 2, -1, -1, -1, -1], [2, 2, 0, 0, 0, 0, -1, -1]]
 
 
 def test_maps_become_tracks_again(tmp_path) -> None:
-    maps = np.stack([paint(instances(), [1, 2], index) for index in range(2)])
-    drawn = tracks_of_numbers(maps, {1: 2, 2: 0}, frozenset({1}))
-    assert [(track.track_id, track.label, track.is_crowd) for track in drawn.tracks] == [(1, 2, True), (2, 0, False)]
-    for track in drawn.tracks:
-        for frame_index in range(2):
-            expected = maps[frame_index] == track.track_id
-            assert (frame_index in track.segmentations) == expected.any()
-            if expected.any():
-                np.testing.assert_array_equal(decode_rle(track.segmentations[frame_index]), expected)
-    write_label_map(tmp_path / "deep" / "map.png", np.where(columns(0, 2), 1, 255))
-    [track] = LabelMapFolder(tmp_path).read_instances("deep/map", num_classes=4).tracks
-    assert track.label == 1 and decode_rle(track.segmentations[0]).sum() == 12, "255 is no class"
+    drawn = paint(instances(), [1, 2], 1)
+    numbers = dict(masks_of_numbers(drawn))
+    assert list(numbers) == [0, 1, 2]
+    for number, rle in numbers.items():
+        np.testing.assert_array_equal(decode_rle(rle), drawn == number)
+    for frame in ("a", "b"):
+        write_label_map(tmp_path / "deep" / f"{frame}.png", np.where(columns(0, 2), 1, 255))
+    video = LabelMapFolder(tmp_path).read_instances(["deep/a", "deep/b"], num_classes=4)
+    [track] = video.tracks
+    assert (track.label, video.num_frames, video.size) == (1, 2, SIZE)
+    assert decode_rle(track.segmentations[1]).sum() == 12, "255 is no class"
+    write_label_map(tmp_path / "deep" / "b.png", np.zeros((3, 3), np.int64))
+    with pytest.raises(ValueError, match=r"deep/b\.png: .*one size"):
+        LabelMapFolder(tmp_path).read_instances(["deep/a", "deep/b"], num_classes=4)
 
 
 def test_predicted_classes_that_a_dataset_lacks_are_void() -> None:

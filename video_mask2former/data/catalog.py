@@ -20,8 +20,8 @@ class DatasetEntry:
     Attributes:
         image_folder: Folder that the file names in the annotations are relative to.
         annotation_files: Where the annotations may be; the first that exists is taken.
-        label_pictures: What says a class for every pixel: a panoptic file, or a folder of label maps. Empty where the
-            dataset annotates instances.
+        label_pictures: What says a class for every pixel: a panoptic file, a folder of label maps, or a list of videos
+            that have label maps. Empty where the dataset annotates instances.
     """
 
     image_folder: str
@@ -71,6 +71,15 @@ def _catalog() -> dict[str, DatasetEntry]:
         entries[f"ade20k_sem_seg_{split}"] = DatasetEntry(
             f"{base}/images/{folder}", (f"{base}/{folder}_segments.json",), f"{base}/annotations/{folder}"
         )
+    for split in ("train", "val", "test"):
+        base = "VIPSeg/VIPSeg_720P"
+        panoptic = f"{base}/panoptic_gt_VIPSeg_{split}"
+        entries[f"panoVSPW_vps_video_{split}"] = DatasetEntry(
+            f"{base}/images", (f"{panoptic}_segments.json",), f"{panoptic}.json"
+        )
+        entries[f"VSPW_vss_video_{split}"] = DatasetEntry(
+            "VSPW_480p/data", (f"VSPW_480p/{split}_segments.json",), f"VSPW_480p/{split}.txt"
+        )
     for name, folder in (("ytvis_2019", "ytvis_2019"), ("ytvis_2021", "ytvis_2021"), ("ovis", "ovis/annotations")):
         images = entries[f"{name}_train"].image_folder
         for split in ("train", "val"):
@@ -81,7 +90,7 @@ def _catalog() -> dict[str, DatasetEntry]:
 DATASETS: dict[str, DatasetEntry] = _catalog()
 """The catalog. Some files are made by ``video-mask2former data``: ``split`` makes ``*_local_*``, the two parts of a
 training set; ``filter-coco`` makes ``coco2*``, COCO with the classes of a video dataset; ``convert-segments`` makes the
-segments of COCO panoptic and ADE20K."""
+segments of COCO panoptic, ADE20K, VIPSeg and VSPW."""
 
 
 def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetPaths:

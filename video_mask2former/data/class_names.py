@@ -6,6 +6,8 @@ the annotation files. ADE20K names are cut to the first synonym.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
@@ -70,6 +72,31 @@ _ADE20K_STUFF = _listed(
     cradle, tank, lake, blanket, pier, crt screen, shower"""
 )
 
+_VSPW = _listed(
+    """wall, ceiling, door, stair, ladder, escalator, Playground_slide, handrail_or_fence, window, rail, goal, pillar,
+    pole, floor, ground, grass, sand, athletic_field, road, path, crosswalk, building, house, bridge, tower,
+    windmill, well_or_well_lid, other_construction, sky, mountain, stone, wood, ice, snowfield, grandstand, sea,
+    river, lake, waterfall, water, billboard_or_Bulletin_Board, sculpture, pipeline, flag, parasol_or_umbrella,
+    cushion_or_carpet, tent, roadblock, car, bus, truck, bicycle, motorcycle, wheeled_machine, ship_or_boat, raft,
+    airplane, tyre, traffic_light, lamp, person, cat, dog, horse, cattle, other_animal, tree, flower, other_plant,
+    toy, ball_net, backboard, skateboard, bat, ball, cupboard_or_showcase_or_storage_rack, box,
+    traveling_case_or_trolley_case, basket, bag_or_package, trash_can, cage, plate, tub_or_bowl_or_pot,
+    bottle_or_cup, barrel, fishbowl, bed, pillow, table_or_desk, chair_or_seat, bench, sofa, shelf, bathtub, gun,
+    commode, roaster, other_machine, refrigerator, washing_machine, Microwave_oven, fan, curtain, textiles, clothes,
+    painting_or_poster, mirror, flower_pot_or_vase, clock, book, tool, blackboard, tissue, screen_or_television,
+    computer, printer, Mobile_phone, keyboard, other_electronic_product, fruit, food, instrument, train"""
+)
+
+# The classes of VIPSeg, which has those of VSPW, that come as separate instances.
+_VIPSEG_THINGS = _listed(
+    """door, ladder, window, goal, sculpture, flag, parasol_or_umbrella, tent, roadblock, car, bus, truck, bicycle,
+    motorcycle, ship_or_boat, raft, airplane, person, cat, dog, horse, cattle, other_animal, skateboard, ball, box,
+    traveling_case_or_trolley_case, basket, bag_or_package, plate, tub_or_bowl_or_pot, bottle_or_cup, barrel,
+    fishbowl, bed, pillow, table_or_desk, chair_or_seat, bench, sofa, gun, commode, roaster, refrigerator,
+    washing_machine, Microwave_oven, fan, painting_or_poster, mirror, flower_pot_or_vase, clock,
+    screen_or_television, computer, printer, Mobile_phone, keyboard, instrument, train"""
+)
+
 # COCO skips the ids of ten things that were never annotated, and of stuff classes that were merged into others.
 _COCO_UNUSED_THING_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _COCO_THING_IDS = tuple(index for index in range(1, 91) if index not in _COCO_UNUSED_THING_IDS)
@@ -87,6 +114,8 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "coco_instance": _COCO_THINGS,
     "coco_panoptic": _COCO_THINGS + _COCO_STUFF,
     "ade20k_semantic": _ADE20K,
+    "vspw": _VSPW,
+    "vipseg": (*_VIPSEG_THINGS, *(name for name in _VSPW if name not in _VIPSEG_THINGS)),
 }
 """Names of the classes by list, in the order of the class index. YouTube-VIS 2022 has the list of 2021."""
 
@@ -97,6 +126,8 @@ CATEGORY_IDS: dict[str, tuple[int, ...]] = {
     "coco_instance": _COCO_THING_IDS,
     "coco_panoptic": _COCO_THING_IDS + _COCO_STUFF_IDS,
     "ade20k_semantic": tuple(range(1, 151)),  # 0 is "not labelled" in the annotation pictures
+    "vspw": tuple(range(1, 125)),  # the same
+    "vipseg": tuple(map(_VSPW.index, CLASS_NAMES["vipseg"])),
 }
 """The ``category_id`` that annotation and result files use for each class index."""
 
@@ -105,5 +136,14 @@ THING_INDICES: dict[str, frozenset[int]] = {
     "coco_instance": frozenset(range(80)),
     "coco_panoptic": frozenset(range(80)),
     "ade20k_semantic": frozenset(index for index, name in enumerate(_ADE20K) if name not in _ADE20K_STUFF),
+    "vspw": frozenset(map(_VSPW.index, _VIPSEG_THINGS)),
+    "vipseg": frozenset(range(58)),
 }
 """Class indices of things, which come as separate instances; the others are stuff."""
+
+
+def known_things(class_names: Sequence[str], num_classes: int) -> tuple[bool, ...]:
+    """Whether each class has countable objects, by the list that the classes are; all have where they are none."""
+    name = next((name for name, names in CLASS_NAMES.items() if names == tuple(class_names)), None)
+    things = range(num_classes) if name is None else THING_INDICES[name]
+    return tuple(index in things for index in range(num_classes))

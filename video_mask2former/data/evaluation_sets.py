@@ -11,7 +11,13 @@ from typing import Literal
 from video_mask2former.data.annotations import load_annotations
 from video_mask2former.data.catalog import locate_dataset, locate_label_pictures
 from video_mask2former.data.class_names import CLASS_NAMES
-from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideos, LabelledImages, PanopticVideos
+from video_mask2former.data.evaluation_videos import (
+    EvaluationSet,
+    EvaluationVideos,
+    LabelledImages,
+    LabelledVideos,
+    PanopticVideos,
+)
 from video_mask2former.data.label_maps import LabelMapFolder
 from video_mask2former.data.panoptic_files import load_panoptic
 
@@ -29,7 +35,8 @@ def open_evaluation_set(
     """Open annotations of whatever form.
 
     Args:
-        annotations: A YouTube-VIS, COCO or COCO panoptic file, or a folder of label maps.
+        annotations: A YouTube-VIS, COCO, COCO panoptic or VIPSeg file, a folder of label maps, or the list of videos
+            of VSPW (``VSPW_480p/val.txt``).
         images: Folder of the images, None if only results are measured.
         classes: Classes of label maps: the name of a list, or a text file with a name on each line.
         label_offset: Taken off the values of label maps.
@@ -44,6 +51,8 @@ def open_evaluation_set(
         raise FileNotFoundError(f"no folder of images {folder}.")
     if Path(annotations).is_dir():
         return LabelledImages(LabelMapFolder(Path(annotations), label_offset), _class_list(classes), folder)
+    if Path(annotations).suffix == ".txt" and Path(annotations).is_file():
+        return LabelledVideos(Path(annotations), _class_list(classes or "vspw"), label_offset or 1)
     kind = annotation_kind(annotations)
     if kind == "panoptic":
         return PanopticVideos(load_panoptic(annotations), folder)

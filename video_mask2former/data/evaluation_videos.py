@@ -33,6 +33,7 @@ class EvaluationVideo:
         key: The dataset's own id of it.
         name: What files about it are called, without suffix; may have folders in it.
         title: What people call it.
+        frame_names: What files about its frames are called, without suffix.
         paths: Image file of each frame; None where the folder of the images is not known.
         size: Height and width of its frames; None takes the images as they are.
         read_ground_truth: Reads the annotated tracks.
@@ -42,6 +43,7 @@ class EvaluationVideo:
     key: int | str
     name: str
     title: str
+    frame_names: tuple[str, ...]
     paths: tuple[Path, ...] | None
     size: tuple[int, int] | None
     read_ground_truth: Callable[[], VideoInstances]
@@ -154,6 +156,7 @@ class EvaluationVideos(EvaluationSet):
             key=record.video_id,
             name=os.path.splitext(os.path.basename(first))[0] if self.is_of_images else str(record.video_id),
             title=f"{os.path.dirname(first) or first} (id {record.video_id})",
+            frame_names=_stems(record.file_names),
             paths=_paths(self.image_folder, record.file_names),
             size=record.size,
             read_ground_truth=lambda: self.annotations.ground_truth(index),
@@ -188,6 +191,7 @@ class PanopticVideos(EvaluationSet):
             key=sample.id,
             name=Path(sample.frames[0].file_name).stem if self.is_of_images else key,
             title=key,
+            frame_names=_stems([frame.file_name for frame in sample.frames]),
             paths=_paths(self.image_folder, [frame.image_path for frame in sample.frames]),
             size=None,
             read_ground_truth=lambda: self.file.read(key, self.category_ids),
@@ -222,15 +226,59 @@ class LabelledImages(EvaluationSet):
             key=name,
             name=name,
             title=name,
+            frame_names=(Path(name).name,),
             paths=None if self.image_folder is None else (self._image_path(self.image_folder, name),),
             size=None,
-            read_ground_truth=lambda: self.folder.read_instances(name, len(self.class_names)),
+            read_ground_truth=lambda: self.folder.read_instances([name], len(self.class_names)),
         )
 
     def _image_path(self, folder: Path, name: str) -> Path:
         """The image of a label map, whatever its suffix."""
         paths = [folder / f"{name}{suffix}" for suffix in self.IMAGE_SUFFIXES]
         return next((path for path in paths if path.is_file()), paths[0])
+
+
+class LabelledVideos(EvaluationSet):
+    """Videos with label maps in the layout of VSPW: ``data/VIDEO/origin/*.jpg`` and ``data/VIDEO/mask/*.png``.
+
+    Args:
+        split: Text file with the name of a video on each line, beside ``data``.
+        class_names: Name of each class.
+        label_offset: Taken off the values of the maps.
+    """
+
+    def __init__(self, split: Path, class_names: Sequence[str], label_offset: int) -> None:
+        self.path, self.image_folder, self.form = split, split.parent / "data", "label maps"
+        self.class_names, self.category_ids = tuple(class_names), tuple(range(len(class_names)))
+        self.is_thing, self.is_of_images = (False,) * len(class_names), False
+        self._folder = LabelMapFolder(self.image_folder, label_offset)
+        self._names = [line.strip() for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _video(self, index: int) -> EvaluationVideo:
+        name = self._names[index]
+        assert self.image_folder is not None
+        paths = tuple(sorted((self.image_folder / name / "origin").glob("*.jpg")))
+        if not paths:
+            raise FileNotFoundError(f"{self.path} names {name}, but {self.image_folder / name}/origin has no .jpg.")
+        frame_names = tuple(path.stem for path in paths)
+        maps = [f"{name}/mask/{frame}" for frame in frame_names]
+        return EvaluationVideo(
+            video_id=index,
+            key=name,
+            name=name,
+            title=name,
+            frame_names=frame_names,
+            paths=paths,
+            size=None,
+            read_ground_truth=lambda: self._folder.read_instances(maps, len(self.class_names)),
+        )
+
+
+def _stems(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(Path(name).stem for name in names)
 
 
 def _paths(folder: Path | None, names: Sequence[str]) -> tuple[Path, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,22 +51,31 @@ class LabelMapFolder:
         shifted = labels.astype(np.int64) - self.label_offset
         return np.where((shifted < 0) | (labels == IGNORE_LABEL), IGNORE_LABEL, shifted)
 
-    def read_instances(self, name: str, num_classes: int) -> VideoInstances:
-        """One label map as tracks of one frame, one for each class on it.
+    def read_instances(self, names: Sequence[str], num_classes: int) -> VideoInstances:
+        """Label maps of the frames of a video (or of an image) as tracks, one for each class.
 
         Raises:
-            FileNotFoundError: If there is no such map.
-            ValueError: If a value is not a class.
+            FileNotFoundError: If a map is missing.
+            ValueError: If a value is not a class, or the maps differ in size.
         """
-        labels = self.read(name)
-        wrong = labels[(labels >= num_classes) & (labels != IGNORE_LABEL)]
-        if wrong.size:
-            raise ValueError(
-                f"{self.path / name}.png: labels must be in [0, {num_classes}) or {IGNORE_LABEL} (ignored), got "
-                f"{wrong[0]}."
-            )
-        labels[labels == IGNORE_LABEL] = -1
-        return tracks_of_numbers(labels[None] + 1, {label + 1: label for label in range(num_classes)})
+        masks: dict[int, dict[int, Rle]] = {}
+        size: tuple[int, int] | None = None
+        for frame_index, name in enumerate(names):
+            labels = self.read(name)
+            size = size or (labels.shape[0], labels.shape[1])
+            wrong = labels[(labels >= num_classes) & (labels != IGNORE_LABEL)]
+            if labels.shape != size or wrong.size:
+                got = f"{wrong[0]}" if wrong.size else f"a map of {labels.shape} among maps of {size}"
+                raise ValueError(
+                    f"{self.path / name}.png: labels must be in [0, {num_classes}) or {IGNORE_LABEL} (ignored), and "
+                    f"all maps of a video of one size, got {got}."
+                )
+            for label, rle in masks_of_numbers(labels):
+                if label != IGNORE_LABEL:
+                    masks.setdefault(label, {})[frame_index] = rle
+        assert size is not None
+        tracks = tuple(Track(label + 1, label, 1.0, masks[label]) for label in sorted(masks))
+        return VideoInstances(tracks, len(names), size)
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:
@@ -76,25 +85,7 @@ def write_label_map(path: Path, labels: np.ndarray) -> None:
         temporary.write_bytes(cv2.imencode(".png", labels.astype(kind))[1].tobytes())
 
 
-def tracks_of_numbers(
-    numbers: np.ndarray, labels: Mapping[int, int], crowds: frozenset[int] = frozenset()
-) -> VideoInstances:
-    """The tracks of a map that says for each pixel which track it belongs to.
-
-    Args:
-        numbers: ``(T, H, W)`` integers; those that are not in ``labels`` are no track.
-        labels: Number to class.
-        crowds: Numbers that mark a group rather than one object.
-    """
-    masks: dict[int, dict[int, Rle]] = {}
-    for frame_index, frame in enumerate(numbers):
-        present = [number for number in np.unique(frame).tolist() if number in labels]
-        for number, rle in zip(present, encode_masks(frame == np.array(present)[:, None, None]), strict=True):
-            masks.setdefault(number, {})[frame_index] = rle
-    tracks = tuple(
-        Track(number, label, 1.0, masks.get(number, {}), is_crowd=number in crowds)
-        for number, label in labels.items()
-        if number in masks
-    )
-    num_frames, height, width = numbers.shape
-    return VideoInstances(tracks, num_frames, (height, width))
+def masks_of_numbers(numbers: np.ndarray) -> Iterator[tuple[int, Rle]]:
+    """Each number on a map ``(H, W)``, in ascending order, and its mask."""
+    present = np.unique(numbers)
+    yield from zip(present.tolist(), encode_masks(numbers == present[:, None, None]), strict=True)

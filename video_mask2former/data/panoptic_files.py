@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
-from video_mask2former.data.label_maps import tracks_of_numbers
-from video_mask2former.structures import VideoInstances
+from video_mask2former.data.label_maps import masks_of_numbers
+from video_mask2former.rle import Rle
+from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 VOID = 0
@@ -98,8 +99,9 @@ class PanopticFile:
             raise ValueError(f"{self.path} has no entry for {key}; every annotated image or video needs one.")
         labels: dict[int, int] = {}
         crowd_ids: set[int] = set()
-        maps = []
-        for frame in self.samples[key].frames:
+        masks: dict[int, dict[int, Rle]] = {}
+        size: tuple[int, int] | None = None
+        for frame_index, frame in enumerate(self.samples[key].frames):
             place = f"{self.path}, {frame.file_name}"
             for segment in frame.segments:
                 if segment.category_id not in category_ids:
@@ -107,14 +109,26 @@ class PanopticFile:
                 labels[segment.id] = category_ids.index(segment.category_id)
                 if segment.is_crowd:
                     crowd_ids.add(segment.id)
-            maps.append(read_segment_ids(self.folder / frame.file_name))
-            unlisted = set(np.unique(maps[-1]).tolist()) - labels.keys() - {VOID}
-            if unlisted:
-                raise ValueError(
-                    f"{place}: segment {min(unlisted)} has pixels, but is not in segments_info. List it there, or "
-                    "paint it 0 (void)."
-                )
-        return tracks_of_numbers(np.stack(maps), labels, frozenset(crowd_ids))
+            ids = read_segment_ids(self.folder / frame.file_name)
+            size = size or (ids.shape[0], ids.shape[1])
+            if ids.shape != size:
+                raise ValueError(f"{place}: all frames must have one size, got {ids.shape} after {size}.")
+            for number, rle in masks_of_numbers(ids):
+                if number != VOID and number not in labels:
+                    raise ValueError(
+                        f"{place}: segment {number} has pixels, but is not in segments_info. List it there, or paint "
+                        "it 0 (void)."
+                    )
+                if number != VOID:
+                    masks.setdefault(number, {})[frame_index] = rle
+        if size is None:
+            raise ValueError(f"{self.path}: {key} has no frames.")
+        tracks = tuple(
+            Track(number, label, 1.0, masks[number], is_crowd=number in crowd_ids)
+            for number, label in labels.items()
+            if number in masks
+        )
+        return VideoInstances(tracks, len(self.samples[key].frames), size)
 
 
 def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> PanopticFile:
@@ -122,7 +136,8 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
 
     Args:
         path: The file.
-        folder: Folder of the PNGs; None is the file's name without suffix, as the datasets have it.
+        folder: Folder of the PNGs; None is the file's name without suffix, as COCO has it, or ``panomasksRGB`` beside
+            the file, as VIPSeg has it.
 
     Raises:
         FileNotFoundError: If the file or the folder is missing.
@@ -131,7 +146,10 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no panoptic file {path}.")
-    folder = path.with_suffix("") if folder is None else Path(folder)
+    if folder is None:
+        vipseg = path.with_name("panomasksRGB")
+        folder = vipseg if vipseg.is_dir() and not path.with_suffix("").is_dir() else path.with_suffix("")
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"the PNGs of {path} are expected in the folder {folder}.")
     try:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from video_mask2former.config import InferenceSettings
+from video_mask2former.data.class_names import known_things
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
@@ -32,7 +33,8 @@ class VideoPredictor:
         model: In eval mode, on the device it shall run on.
         settings: How it is run; the defaults of :class:`InferenceSettings` if None.
         task: What is made of its masks; instances if None.
-        is_thing: Whether each class of the model has countable objects; None: all have.
+        is_thing: Whether each class of the model has countable objects; None: as the class list says that its classes
+            are, and all where they are none.
 
     Attributes:
         settings: How it is run, classes by index.
@@ -53,7 +55,7 @@ class VideoPredictor:
         self.class_names = tuple(model.class_names)
         self.settings = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
         self.task = task or VideoInstanceTask()
-        self._rules = AnswerRules(self.settings, tuple(is_thing or (True,) * model.num_classes))
+        self._rules = AnswerRules(self.settings, tuple(is_thing or known_things(self.class_names, model.num_classes)))
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
 

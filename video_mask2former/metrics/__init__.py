@@ -1,4 +1,4 @@
-"""Measures of quality: video AP, image AP, panoptic quality, mIoU, identities; and how they are reported."""
+"""Measures of quality: AP of videos and images, panoptic quality, STQ, mIoU, consistency, identities; reports."""
 
 from video_mask2former.metrics.ap_breakdowns import (
     ap_by_instance_count,
@@ -12,6 +12,8 @@ from video_mask2former.metrics.identity import IdentityEvaluator
 from video_mask2former.metrics.miou import LabelMap, SemanticIouEvaluator
 from video_mask2former.metrics.panoptic_quality import PanopticMap, PanopticQualityEvaluator
 from video_mask2former.metrics.report import Report, format_figure
+from video_mask2former.metrics.segmentation_tracking_quality import SegmentationTrackingQualityEvaluator
+from video_mask2former.metrics.video_consistency import VideoConsistencyEvaluator
 from video_mask2former.metrics.video_quality import video_qualities
 from video_mask2former.metrics.ytvis_ap import YtvisApEvaluator, without_classes
 
@@ -23,7 +25,9 @@ __all__ = [
     "PanopticMap",
     "PanopticQualityEvaluator",
     "Report",
+    "SegmentationTrackingQualityEvaluator",
     "SemanticIouEvaluator",
+    "VideoConsistencyEvaluator",
     "YtvisApEvaluator",
     "ap_by_instance_count",
     "ap_by_motion_speed",

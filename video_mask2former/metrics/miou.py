@@ -59,13 +59,31 @@ class SemanticIouEvaluator:
                 f"prediction of sample {ground_truth.sample_id} must have the shape of its ground truth, "
                 f"{ground_truth.labels.shape}, got {prediction.labels.shape}. Resize it to the original size."
             )
-        check_new(ground_truth.sample_id, self._samples)
-        predicted = self._checked(prediction, "prediction")
-        annotated = self._checked(ground_truth, "ground truth")
-        num_columns = len(self.class_names) + 1
-        is_counted = annotated < len(self.class_names)
-        pairs = annotated[is_counted] * num_columns + predicted[is_counted]
-        self._samples[ground_truth.sample_id] = np.unique(pairs, return_counts=True)
+        height_and_width = ground_truth.labels.shape[-2:]
+        pairs = (label_map.labels.reshape(-1, *height_and_width) for label_map in (prediction, ground_truth))
+        self.process_frames(ground_truth.sample_id, zip(*pairs, strict=True))
+
+    def process_frames(self, sample_id: int, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Take one image or video, frame by frame.
+
+        Args:
+            sample_id: The dataset's id of the image or video.
+            frames: Predicted and annotated class of each pixel of each frame, ``(H, W)`` integers.
+
+        Raises:
+            ValueError: If a label is no class, or the sample was processed before.
+        """
+        check_new(sample_id, self._samples)
+        num_classes = len(self.class_names)
+        counts = np.zeros(num_classes * (num_classes + 1), np.int64)
+        for prediction, ground_truth in frames:
+            predicted = self._checked(prediction, f"prediction of sample {sample_id}")
+            annotated = self._checked(ground_truth, f"ground truth of sample {sample_id}")
+            is_counted = annotated < num_classes
+            pairs = annotated[is_counted] * (num_classes + 1) + predicted[is_counted]
+            counts += np.bincount(pairs, minlength=counts.size)
+        occurring = np.flatnonzero(counts)
+        self._samples[sample_id] = occurring, counts[occurring]
 
     def state(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """What was kept of the samples so far."""
@@ -107,15 +125,15 @@ class SemanticIouEvaluator:
             figures[sample_id] = float(iou.mean()) if iou.size else UNDEFINED
         return figures
 
-    def _checked(self, label_map: LabelMap, what: str) -> np.ndarray:
+    def _checked(self, labels: np.ndarray, what: str) -> np.ndarray:
         """The labels as int64, the ignored ones as K."""
-        labels = label_map.labels.astype(np.int64)
+        labels = labels.astype(np.int64)
         is_ignored = labels == self.ignore_label
         is_wrong = ~is_ignored & ((labels < 0) | (labels >= len(self.class_names)))
         if is_wrong.any():
             raise ValueError(
-                f"{what} of sample {label_map.sample_id}: labels must be in [0, {len(self.class_names)}) or "
-                f"{self.ignore_label} (ignored), got {labels[is_wrong][0]}."
+                f"{what}: labels must be in [0, {len(self.class_names)}) or {self.ignore_label} (ignored), got "
+                f"{labels[is_wrong][0]}."
             )
         return np.where(is_ignored, len(self.class_names), labels)
 

@@ -57,8 +57,11 @@ class SegmentOverlaps:
     crowd_ids: frozenset[int] = field(default_factory=frozenset)
 
     def windows(self, num_frames: int | None) -> Iterator[Mapping[tuple[int, int], int]]:
-        """The pixels shared in every window of so many consecutive frames; None is the whole sample."""
-        length = len(self.frames) if num_frames is None else min(num_frames, len(self.frames))
+        """The pixels shared in every window of so many consecutive frames; None is the whole sample.
+
+        What is yielded changes with the next window.
+        """
+        length = len(self.frames) if num_frames is None else num_frames
         shared: dict[tuple[int, int], int] = {}
         for index, frame in enumerate(self.frames):
             for pair, pixels in frame.items():
@@ -105,7 +108,7 @@ class PanopticQualityEvaluator:
         class_names: Classes; labels index them.
         is_thing: For each class, whether it is a thing.
         num_window_frames: Frames over which a segment of a video is one tube: every window of so many consecutive
-            frames is looked at. None takes each video as a whole.
+            frames is looked at, of which shorter videos have none. None takes each video as a whole.
     """
 
     def __init__(

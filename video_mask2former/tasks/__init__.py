@@ -7,6 +7,7 @@ from video_mask2former.tasks.semantic import SemanticTask
 from video_mask2former.tasks.table import TASKS, fitting_task
 from video_mask2former.tasks.video_instances import VideoInstanceTask
 from video_mask2former.tasks.video_panoptic import VideoPanopticTask
+from video_mask2former.tasks.video_semantic import VideoSemanticTask
 
 __all__ = [
     "TASKS",
@@ -20,5 +21,6 @@ __all__ = [
     "TrackedWindow",
     "VideoInstanceTask",
     "VideoPanopticTask",
+    "VideoSemanticTask",
     "fitting_task",
 ]

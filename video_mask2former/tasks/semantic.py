@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from video_mask2former.rle import encode_masks
 from video_mask2former.structures import ClipOutput, Track, VideoInstances
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, by_key, write_entries
 from video_mask2former.tasks.postprocess import image_semantic
-from video_mask2former.tasks.segment_maps import IGNORED, label_map_of, paint
+from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of, paint
 
 
 class SemanticTask(Task):
     """Every pixel of an image to the class of the highest score; a track is all there is of a class."""
 
     name = "semantic"
-    metric_names = ("mIoU", "fwIoU", "mAcc", "pAcc")
+    metric_names: ClassVar[tuple[str, ...]] = ("mIoU", "fwIoU", "mAcc", "pAcc")
     is_of_images = True
 
     def clip_tracks(
@@ -58,7 +58,9 @@ class SemanticTask(Task):
         if not results.is_dir():
             raise FileNotFoundError(f"label maps are measured against a folder of PNGs, and {results} is none.")
         folder = LabelMapFolder(results)
-        return lambda video: replace(folder.read_instances(video.name, len(data.class_names)), video_id=video.video_id)
+        return lambda video: replace(
+            folder.read_instances([video.name], len(data.class_names)), video_id=video.video_id
+        )
 
     def evaluator(self, data: EvaluationSet, options: EvaluationOptions) -> TaskEvaluator:
         """mIoU and its relatives."""
@@ -78,7 +80,8 @@ class SemanticEvaluation(TaskEvaluator):
 
     def process(self, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
         """Take one image."""
-        self._iou.process(label_map_of(prediction), label_map_of(ground_truth))
+        assert ground_truth.video_id is not None
+        self._iou.process_frames(ground_truth.video_id, label_maps_of(prediction, ground_truth))
 
     def evaluate(self) -> dict[str, float]:
         """mIoU, fwIoU, mean and pixel accuracy."""

@@ -13,6 +13,7 @@ from video_mask2former.tasks.panoptic import PanopticTask
 from video_mask2former.tasks.semantic import SemanticTask
 from video_mask2former.tasks.video_instances import VideoInstanceTask
 from video_mask2former.tasks.video_panoptic import VideoPanopticTask
+from video_mask2former.tasks.video_semantic import VideoSemanticTask
 
 TASKS: dict[str, type[Task]] = {
     "instance": VideoInstanceTask,
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
     "panoptic": PanopticTask,
     "semantic": SemanticTask,
     "video_panoptic": VideoPanopticTask,
+    "video_semantic": VideoSemanticTask,
 }
 _OF_FORM: dict[AnnotationForm, type[Task]] = {
     "instances": VideoInstanceTask,
@@ -32,8 +34,8 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
     """The task that a dataset is measured by.
 
     Args:
-        task: That of the model. Instances of videos stand for those of images, too, and panoptic
-            segmentation of images for that of videos.
+        task: That of the model. Instances of videos stand for those of images, too, and tasks of
+            images for their siblings of videos.
         data: The dataset. Where its annotations are of another form than the task's, they say what is measured.
 
     Raises:
@@ -45,6 +47,8 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
         task = ImageInstanceTask()
     if type(task) is PanopticTask and not data.is_of_images:
         task = VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold)
+    if type(task) is SemanticTask and not data.is_of_images:
+        task = VideoSemanticTask()
     task.check(data)
     return task
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
 from video_mask2former.data.panoptic_files import write_segment_ids
-from video_mask2former.metrics import PanopticQualityEvaluator, Report
+from video_mask2former.metrics import PanopticQualityEvaluator, Report, SegmentationTrackingQualityEvaluator
+from video_mask2former.metrics.average_precision import UNDEFINED
 from video_mask2former.rle import rle_area
 from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
 from video_mask2former.tasks.base import (
@@ -26,6 +27,7 @@ from video_mask2former.tasks.segment_maps import compare_instances, paint
 
 WINDOWS = (1, 2, 4, 6)
 """Lengths of the windows that the authors of VIPSeg average VPQ over."""
+_QUALITIES = ("PQ", "PQ_things", "PQ_stuff")
 
 
 class VideoPanopticTask(PanopticTask):
@@ -41,7 +43,7 @@ class VideoPanopticTask(PanopticTask):
     """
 
     name = "video_panoptic"
-    metric_names = PanopticTask.metric_names
+    metric_names = ("VPQ", "VPQ_things", "VPQ_stuff", *(f"VPQ{window}" for window in WINDOWS), "STQ", "AQ", "SQ")
     is_of_images = False
 
     def clip_tracks(
@@ -98,8 +100,8 @@ class VideoPanopticTask(PanopticTask):
         folder = path.parents[1] / "results" / str(video.key)
         track_ids = [track.track_id for track in answer.tracks]
         frames = []
-        for index, image in enumerate(video.paths or ()):
-            file_name = f"{image.stem}.png"
+        for index, name in enumerate(video.frame_names):
+            file_name = f"{name}.png"
             write_segment_ids(folder / file_name, paint(answer, track_ids, index))
             segments = [
                 {
@@ -120,7 +122,7 @@ class VideoPanopticTask(PanopticTask):
 
 
 class VideoPanopticEvaluation(TaskEvaluator):
-    """Video panoptic quality: over whole videos, and over windows of some frames.
+    """VPQ, the mean over windows of 1, 2, 4 and 6 frames, and STQ.
 
     Args:
         class_names: Classes of the dataset.
@@ -130,31 +132,43 @@ class VideoPanopticEvaluation(TaskEvaluator):
     def __init__(self, class_names: Sequence[str], is_thing: Sequence[bool]) -> None:
         self._whole = PanopticQualityEvaluator(class_names, is_thing)
         self._windows = {
-            f"{window} frames": PanopticQualityEvaluator(class_names, is_thing, num_window_frames=window)
-            for window in WINDOWS
+            window: PanopticQualityEvaluator(class_names, is_thing, num_window_frames=window) for window in WINDOWS
         }
-        super().__init__(whole=self._whole, **self._windows)
+        self._tracking = SegmentationTrackingQualityEvaluator(class_names, is_thing)
+        windows = {f"window_{window}": evaluator for window, evaluator in self._windows.items()}
+        super().__init__(whole=self._whole, tracking=self._tracking, **windows)
 
     def process(self, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
         """Take one video."""
         overlaps = compare_instances(prediction, ground_truth)
         for evaluator in (self._whole, *self._windows.values()):
             evaluator.process_overlaps(overlaps)
+        self._tracking.process_overlaps(overlaps)
 
     def evaluate(self) -> dict[str, float]:
-        """PQ, SQ and RQ over whole videos."""
-        return self._whole.evaluate()
+        """VPQ, that of things, of stuff and of each length of windows; STQ, AQ and SQ."""
+        qualities = {window: evaluator.evaluate() for window, evaluator in self._windows.items()}
+        means = {f"V{name}": _mean(figures[name] for figures in qualities.values()) for name in _QUALITIES}
+        return means | {f"VPQ{window}": qualities[window]["PQ"] for window in WINDOWS} | self._tracking.evaluate()
 
     def report(self, keys: Mapping[int, str]) -> Report:
-        """The same, VPQ over windows, and PQ of each class and video."""
-        figures = {name: evaluator.evaluate()["PQ"] for name, evaluator in self._windows.items()}
-        groups = {"vpq": {**figures, "mean": sum(figures.values()) / len(figures)}}
-        samples = {"per_video": by_key(self.qualities(), keys)}
-        return Report(self.evaluate(), self._whole.per_class(), groups, samples)
+        """The same, PQ of each class over windows of one frame, and of each video."""
+        vpq = {f"{window} frames": evaluator.evaluate()["PQ"] for window, evaluator in self._windows.items()}
+        groups = {"vpq": {**vpq, "mean": _mean(vpq.values())}, "whole_videos": self._whole.evaluate()}
+        samples = {
+            "per_video": by_key(self.qualities(), keys),
+            "stq_per_video": by_key(self._tracking.per_sample(), keys),
+        }
+        return Report(self.evaluate(), self._windows[1].per_class(), groups, samples)
 
     def qualities(self) -> dict[int, float]:
-        """PQ of each video."""
+        """PQ of each video as a whole."""
         return self._whole.per_sample()
+
+
+def _mean(figures: Iterable[float]) -> float:
+    defined = [figure for figure in figures if figure >= 0]
+    return sum(defined) / len(defined) if defined else UNDEFINED
 
 
 def _segment_id(segment: MergedSegment, thing_id: int, rules: AnswerRules) -> int:
