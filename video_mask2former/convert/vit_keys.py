@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from video_mask2former.convert.key_map import Concatenation, Entry, Ignored, KeyMap, Rename, prefixed
 
 _RECOMPUTED = "made from the configuration"
-_NO_MASK_TOKEN = "stands for masked patches in pre-training"
 
 
 TIMM_BLOCKS: tuple[Entry, ...] = (
@@ -118,9 +117,14 @@ _BATCH_NORMS: tuple[Entry, ...] = (
     Rename("bn.{level}.{statistic}", "laterals.batch_norms.{level}.{statistic}"),
     Rename("bn.{level}.num_batches_tracked", "laterals.batch_norms.{level}.num_batches_tracked"),
 )
-# Of videos too, where it stays at 1 and means nothing.
+# Published videos have the probabilities of masked attention as well, which mean nothing there.
 _PMT = (*prefixed([*_PMT_DECODER, _ANNEALING], "decoder.", ""), *_BATCH_NORMS)
 PMT_DINOV2 = _with_encoder(_PMT, TIMM_DINOV2, "backbone.")
 PMT_DINOV3 = _with_encoder(_PMT, _RENAMED_DINOV3, "backbone.")
-PMT_IMAGE = KeyMap([*prefixed(_PMT, "network.", ""), _CRITERION])
-"""Image models of PMT are published without their encoder, which is DINOv3 as it is."""
+PMT_IMAGE_DINOV3 = _with_encoder(_PMT, _RENAMED_DINOV3, "network.")
+"""Published without the encoder, which is DINOv3 as it is."""
+
+EOMT = _with_encoder(_EOMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "network.")
+VIDEOMT = _with_encoder(_VIDEOMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "backbone.")
+PMT = _with_encoder(_PMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "backbone.")
+"""For reading, whichever encoder a checkpoint has."""
