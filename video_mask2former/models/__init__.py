@@ -9,21 +9,34 @@ from video_mask2former.models.backbones import (
     SwinTransformer,
 )
 from video_mask2former.models.decoders import DECODERS, Decoder, MaskedAttentionDecoder
+from video_mask2former.models.eomt import EoMT
+from video_mask2former.models.lvmt import LVMT
 from video_mask2former.models.pixel_decoders import PIXEL_DECODERS, MSDeformAttnPixelDecoder, PixelDecoder
+from video_mask2former.models.pmt import PMT
 from video_mask2former.models.position_encoding import sine_position_encoding
 from video_mask2former.models.segmenter import Segmenter
 from video_mask2former.models.video_mask2former import VideoMask2Former
+from video_mask2former.models.videomt import VidEoMT
 
-SEGMENTERS: dict[str, type[Segmenter]] = {"mask2former": VideoMask2Former}
+SEGMENTERS: dict[str, type[Segmenter]] = {
+    "mask2former": VideoMask2Former,
+    "eomt": EoMT,
+    "videomt": VidEoMT,
+    "pmt": PMT,
+    "lvmt": LVMT,
+}
 
 __all__ = [
     "BACKBONES",
     "DECODERS",
+    "LVMT",
     "PIXEL_DECODERS",
+    "PMT",
     "SEGMENTERS",
     "Backbone",
     "Decoder",
     "EfficientNetLite0",
+    "EoMT",
     "FeatureInfo",
     "MSDeformAttnPixelDecoder",
     "MaskedAttentionDecoder",
@@ -31,6 +44,7 @@ __all__ = [
     "ResNet",
     "Segmenter",
     "SwinTransformer",
+    "VidEoMT",
     "VideoMask2Former",
     "sine_position_encoding",
 ]

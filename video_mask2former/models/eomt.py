@@ -18,6 +18,7 @@ from video_mask2former.models.vit_queries import (
     unfold_frames,
 )
 from video_mask2former.models.vit_segmenter import InnerQuerySegmenter
+from video_mask2former.option_values import Count, PositiveInt
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 try:
@@ -50,10 +51,10 @@ class EoMT(InnerQuerySegmenter):
         self,
         backbone: VisionTransformer,
         num_classes: int,
-        num_queries: int = 200,
-        num_query_blocks: int = 4,
-        annealing_starts: tuple[int, ...] = (),
-        annealing_ends: tuple[int, ...] = (),
+        num_queries: PositiveInt = 200,
+        num_query_blocks: PositiveInt = 4,
+        annealing_starts: tuple[Count, ...] = (),
+        annealing_ends: tuple[Count, ...] = (),
         **frame_options: Unpack[FrameOptions],
     ) -> None:
         super().__init__(backbone, num_classes, num_queries, num_query_blocks, **frame_options)

@@ -19,6 +19,7 @@ from video_mask2former.models.vit_queries import (
     starting_queries,
     tokens_of,
 )
+from video_mask2former.option_values import Count, PositiveInt
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 try:
@@ -53,12 +54,12 @@ class PMT(Segmenter):
         self,
         backbone: VisionTransformer,
         num_classes: int,
-        num_queries: int = 200,
-        tapped_blocks: tuple[int, ...] = (5, 11, 17, 23),
-        num_decoder_blocks: int = 6,
+        num_queries: PositiveInt = 200,
+        tapped_blocks: tuple[Count, ...] = (5, 11, 17, 23),
+        num_decoder_blocks: PositiveInt = 6,
         propagates_queries: bool = True,
-        annealing_starts: tuple[int, ...] = (),
-        annealing_ends: tuple[int, ...] = (),
+        annealing_starts: tuple[Count, ...] = (),
+        annealing_ends: tuple[Count, ...] = (),
         **frame_options: Unpack[FrameOptions],
     ) -> None:
         super().__init__(num_classes, **frame_options)

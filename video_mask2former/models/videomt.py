@@ -16,6 +16,7 @@ from video_mask2former.models.vit_queries import (
     tokens_of,
 )
 from video_mask2former.models.vit_segmenter import InnerQuerySegmenter
+from video_mask2former.option_values import PositiveInt
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 try:
@@ -49,8 +50,8 @@ class VidEoMT(InnerQuerySegmenter):
         self,
         backbone: VisionTransformer,
         num_classes: int,
-        num_queries: int = 200,
-        num_query_blocks: int = 3,
+        num_queries: PositiveInt = 200,
+        num_query_blocks: PositiveInt = 3,
         normalises_queries: bool = False,
         **frame_options: Unpack[FrameOptions],
     ) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.models.layers import run_layer
+from video_mask2former.models.layers import MapLayerNorm, run_layer
 from video_mask2former.models.vit_layers import RotaryTable
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -77,12 +77,11 @@ class UpscaleBlock(nn.Module):
         super().__init__()
         self.enlarge = nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2)
         self.depthwise = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = MapLayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, h, w)`` to ``(N, C, 2 h, 2 w)``."""
-        x = self.depthwise(F.gelu(self.enlarge(x)))
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.norm(self.depthwise(F.gelu(self.enlarge(x))))
 
 
 class MaskAnnealing(nn.Module):

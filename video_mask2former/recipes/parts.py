@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union, get_args, get_origin
 
 from video_mask2former.config import PartConfig
@@ -181,8 +181,8 @@ def find_part(kind: PartKind, name: str, key: str) -> type:
     """
     if _CLASS_PATH.fullmatch(name):
         return import_class(name, kind.base)
-    if name not in kind.known:
-        known = ", ".join(kind.known)
+    if name not in kind.known or not issubclass(kind.known[name], kind.base):
+        known = ", ".join(name for name, part in kind.known.items() if issubclass(part, kind.base))
         raise ValueError(f"{key} must be one of {known}, or a custom {kind.title} as module:Class, got {name!r}.")
     return kind.known[name]
 
@@ -265,11 +265,14 @@ class _Planner:
 
 
 def kind_of(option: PartOption) -> PartKind | None:
-    """The kind of part that an argument is, None where it is an ordinary value."""
+    """The kind of part that an argument is, None where it is an ordinary value.
+
+    An argument may ask for a subclass of a kind's base, as mask transformers ask for a vision transformer.
+    """
     for hint in (option.hint, *(get_args(option.hint) if _is_union(option.hint) else ())):
         for kind in KINDS:
-            if hint is kind.base:
-                return kind
+            if isinstance(hint, type) and issubclass(hint, kind.base):
+                return replace(kind, base=hint)
     return None
 
 

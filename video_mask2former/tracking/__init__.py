@@ -8,6 +8,7 @@ from video_mask2former.tracking.detections import Detections, find_detections
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
 from video_mask2former.tracking.query_propagation import PropagationTracker
+from video_mask2former.tracking.slots import SlotTracker
 from video_mask2former.tracking.track_memory import TrackRules
 
 TRACKERS: dict[str, type[Tracker]] = {
@@ -15,6 +16,7 @@ TRACKERS: dict[str, type[Tracker]] = {
     "overlap": OverlapTracker,
     "propagate": PropagationTracker,
     "minvis": MinVISTracker,
+    "slots": SlotTracker,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "OverlapTracker",
     "PropagationTracker",
     "QueryTracker",
+    "SlotTracker",
     "TrackRules",
     "TrackUpdate",
     "Tracker",

@@ -4,11 +4,28 @@ from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, Featu
 from video_mask2former.models.backbones.efficientnet_lite import EfficientNetLite0
 from video_mask2former.models.backbones.resnet import ResNet
 from video_mask2former.models.backbones.swin import SwinTransformer
+from video_mask2former.models.backbones.vit import Dinov2, Dinov3, VisionTransformer
+from video_mask2former.models.backbones.vit_pyramid import ViTPyramid
 
 BACKBONES: dict[str, type[Backbone]] = {
     "resnet": ResNet,
     "swin": SwinTransformer,
     "efficientnet_lite0": EfficientNetLite0,
+    "dinov2": Dinov2,
+    "dinov3": Dinov3,
+    "vit_pyramid": ViTPyramid,
 }
 
-__all__ = ["BACKBONES", "LEVEL_NAMES", "Backbone", "EfficientNetLite0", "FeatureInfo", "ResNet", "SwinTransformer"]
+__all__ = [
+    "BACKBONES",
+    "LEVEL_NAMES",
+    "Backbone",
+    "Dinov2",
+    "Dinov3",
+    "EfficientNetLite0",
+    "FeatureInfo",
+    "ResNet",
+    "SwinTransformer",
+    "ViTPyramid",
+    "VisionTransformer",
+]

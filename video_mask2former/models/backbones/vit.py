@@ -16,6 +16,7 @@ from video_mask2former.models.backbones.base import Backbone, FeatureInfo
 from video_mask2former.models.layers import run_layer
 from video_mask2former.models.vit_layers import RotaryTable, ViTBlock, rotary_table
 from video_mask2former.ops.vit_resampling import resample_positions
+from video_mask2former.option_values import PositiveInt
 
 PATCH_SIZE = 16
 NUM_REGISTERS = 4
@@ -120,10 +121,10 @@ class Dinov2(VisionTransformer):
 
     def __init__(
         self,
-        embed_dim: int = 384,
-        depth: int = 12,
-        num_heads: int = 6,
-        image_size: int | tuple[int, int] = 640,
+        embed_dim: PositiveInt = 384,
+        depth: PositiveInt = 12,
+        num_heads: PositiveInt = 6,
+        image_size: PositiveInt | tuple[PositiveInt, PositiveInt] = 640,
         has_gate: bool = False,
     ) -> None:
         mlp_dim = _gated_dim(embed_dim) if has_gate else None
@@ -148,7 +149,13 @@ class Dinov3(VisionTransformer):
             of this and this; 1 is none.
     """
 
-    def __init__(self, embed_dim: int = 384, depth: int = 12, num_heads: int = 6, position_jitter: float = 2.0) -> None:
+    def __init__(
+        self,
+        embed_dim: PositiveInt = 384,
+        depth: PositiveInt = 12,
+        num_heads: PositiveInt = 6,
+        position_jitter: float = 2.0,
+    ) -> None:
         super().__init__(embed_dim, depth, num_heads, None, norm_eps=1e-5, has_key_bias=False)
         if position_jitter < 1:
             raise ValueError(f"position_jitter must be at least 1, got {position_jitter}.")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, FeatureInfo
 from video_mask2former.models.backbones.vit import VisionTransformer
 from video_mask2former.models.layers import MapLayerNorm
+from video_mask2former.option_values import PositiveInt
 
 
 class ViTPyramid(Backbone):
@@ -26,13 +27,13 @@ class ViTPyramid(Backbone):
 
     default_parts: ClassVar[Mapping[str, str]] = {"vit": "dinov2"}
 
-    def __init__(self, vit: VisionTransformer, channels: int = 256) -> None:
+    def __init__(self, vit: VisionTransformer, channels: PositiveInt = 256) -> None:
         super().__init__()
         self.vit = vit
         self.feature_info = {name: FeatureInfo(channels, 4 * 2**index) for index, name in enumerate(LEVEL_NAMES)}
         dim = vit.embed_dim
         half, quarter = dim // 2, dim // 4
-        scales = {
+        scales: dict[str, tuple[list[nn.Module], int]] = {
             "res2": ([_enlarge(dim, half), MapLayerNorm(half), nn.GELU(), _enlarge(half, quarter)], quarter),
             "res3": ([_enlarge(dim, half)], half),
             "res4": ([], dim),
