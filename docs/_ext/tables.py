@@ -20,7 +20,7 @@ from video_mask2former.config.schema import fields_of
 from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
 from video_mask2former.option_values import Range, is_plain
-from video_mask2former.recipes.model import PROVIDED
+from video_mask2former.recipes.model import PROVIDED, complete_config
 from video_mask2former.recipes.part_options import REQUIRED, PartOption, part_options
 from video_mask2former.recipes.parts import KINDS, PartKind
 from video_mask2former.recipes.source import read_config, shipped_configs
@@ -65,16 +65,16 @@ def configuration_table() -> str:
     """The shipped configurations, with what tells them apart."""
     rows = []
     for name in shipped_configs():
-        config = read_config(name)
+        config = complete_config(read_config(name))
         inference = config.inference
-        mode = inference.mode if inference.tracker is None else f"{inference.mode}, {inference.tracker}"
+        mode = inference.mode if config.tracker is None else f"{inference.mode}, {config.tracker.name}"
         rows.append(
             (
                 code(name),
                 f"{config.model.num_classes}",
-                f"{config.model.num_queries}",
+                f"{config.model.options.get('num_queries', '')}",
                 f"{config.data.num_frames}",
-                mode if inference.task == "instance" else f"{inference.task}",
+                mode if config.task.name == "instance" else config.task.name,
                 f"{inference.short_side}",
             )
         )

@@ -26,7 +26,7 @@ class PanopticTask(Task):
 
     Args:
         object_mask_threshold: Queries below this class score take no part in the merge.
-        overlap_threshold: float of its own mask that a segment must keep in the merge.
+        overlap_threshold: Share of its own mask that a segment must keep in the merge.
     """
 
     name = "panoptic"
