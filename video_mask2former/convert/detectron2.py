@@ -1,10 +1,11 @@
-"""Names of the published Mask2Former and M2F-VIS checkpoints, and of detectron2's ImageNet ResNets."""
+"""Names of the published Mask2Former checkpoints and what was built on them, and of detectron2's ImageNet ResNets."""
 
 from __future__ import annotations
 
 from video_mask2former.convert.dvis import REFERRING_TRACKER, REID_HEAD, TEMPORAL_REFINER
 from video_mask2former.convert.key_map import Entry, Ignored, KeyMap, Rename, prefixed
 from video_mask2former.convert.swin import SWIN_ENTRIES
+from video_mask2former.convert.vita import REFINER_FIRST, TRACKER_FIRST
 
 _RECOMPUTED = "made from the configuration"
 
@@ -86,27 +87,28 @@ _PREDICTOR = (
     Rename("mask_embed.layers.{layer}.{parameter}", "mask_embed.layers.{layer}.{parameter}"),
 )
 
-MASK2FORMER = KeyMap(
-    [
-        *prefixed(RESNET_ENTRIES, "backbone.", "backbone."),
-        *prefixed(SWIN_ENTRIES, "backbone.", "backbone."),
-        *prefixed(_PIXEL_DECODER, "sem_seg_head.pixel_decoder.", "pixel_decoder."),
-        *prefixed(_PREDICTOR, "sem_seg_head.predictor.", "decoder."),
-        *prefixed(REID_HEAD, "sem_seg_head.predictor.", "decoder."),
-        *prefixed(REFERRING_TRACKER, "tracker.", "tracker."),
-        *prefixed(TEMPORAL_REFINER, "refiner.", "refiner."),
-        Ignored("criterion.empty_weight", _RECOMPUTED),
-        Ignored("pixel_mean", _RECOMPUTED),
-        Ignored("pixel_std", _RECOMPUTED),
-    ],
-    aliases=[
-        # The first releases had one level less in the names of the pixel decoder, and another name for the queries.
-        *(
-            Rename(f"sem_seg_head.{entry.theirs}", f"sem_seg_head.pixel_decoder.{entry.theirs}")
-            for entry in _PIXEL_DECODER
-        ),
-        Rename("sem_seg_head.predictor.static_query.weight", "sem_seg_head.predictor.query_feat.weight"),
-    ],
+_MODEL: tuple[Entry, ...] = (
+    *prefixed(RESNET_ENTRIES, "backbone.", "backbone."),
+    *prefixed(SWIN_ENTRIES, "backbone.", "backbone."),
+    *prefixed(_PIXEL_DECODER, "sem_seg_head.pixel_decoder.", "pixel_decoder."),
+    *prefixed(_PREDICTOR, "sem_seg_head.predictor.", "decoder."),
+    *prefixed(REID_HEAD, "sem_seg_head.predictor.", "decoder."),
+    *prefixed(REFERRING_TRACKER, "tracker.", "tracker."),
+    *prefixed(TEMPORAL_REFINER, "refiner.", "refiner."),
+    Ignored("criterion.empty_weight", _RECOMPUTED),
+    Ignored("pixel_mean", _RECOMPUTED),
+    Ignored("pixel_std", _RECOMPUTED),
 )
+
+_ALIASES = (
+    # The first releases had one level less in the names of the pixel decoder, and another name for the queries.
+    *(Rename(f"sem_seg_head.{entry.theirs}", f"sem_seg_head.pixel_decoder.{entry.theirs}") for entry in _PIXEL_DECODER),
+    Rename("sem_seg_head.predictor.static_query.weight", "sem_seg_head.predictor.query_feat.weight"),
+)
+
+MASK2FORMER = KeyMap([*_MODEL, *REFINER_FIRST], aliases=_ALIASES)
+
+# As that, where a tracker rather than a refiner has the module of VITA
+GENVIS = KeyMap([*_MODEL, *TRACKER_FIRST], aliases=_ALIASES)
 
 IMAGENET_RESNET = KeyMap(prefixed(RESNET_ENTRIES, "", "backbone."))

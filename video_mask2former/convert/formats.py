@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from video_mask2former.convert import dat, detectron2, huggingface, maskformer, msra, swin, torchvision
+from video_mask2former.convert import dat, detectron2, huggingface, maskformer, msra, swin, torchvision, vita
 from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
 from video_mask2former.convert.key_map import KeyMap, Rename
 
@@ -26,6 +26,7 @@ class CheckpointFormat:
         key_map: Its table of names.
         is_backbone: Whether it holds an ImageNet backbone rather than a whole model.
         may_lack: Regular expression for parameters of ours that such a checkpoint never has.
+        only_into: Regular expression for a parameter that the model must have, where it is known.
         adapt: Changes to values that differ in meaning, applied under our names.
     """
 
@@ -34,6 +35,7 @@ class CheckpointFormat:
     key_map: KeyMap
     is_backbone: bool = False
     may_lack: str | None = None
+    only_into: str | None = None
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
@@ -43,7 +45,21 @@ HUGGINGFACE = CheckpointFormat("huggingface", r"^model\.pixel_level_module\.", h
 
 MASKFORMER = CheckpointFormat("MaskFormer", r"^sem_seg_head\.predictor\.transformer\.decoder\.", maskformer.MASKFORMER)
 
+# GenVIS starts from VITA, whose module becomes part of its tracker.
+_QUERY_MEMORY = r"tracker\.memory\."
+_GENVIS_TRACKER = r"^tracker\.aggregator\."
+GENVIS = CheckpointFormat("GenVIS", r"^vita_module\.pre_memory_embed_k\.", detectron2.GENVIS)
+
 FORMATS = (
+    GENVIS,
+    CheckpointFormat("VITA", r"^vita_module\.", detectron2.GENVIS, may_lack=_QUERY_MEMORY, only_into=_GENVIS_TRACKER),
+    CheckpointFormat(
+        "video_mask2former",
+        r"^refiner\.aggregator\.",
+        KeyMap(vita.REFINER_TO_TRACKER),
+        may_lack=_QUERY_MEMORY,
+        only_into=_GENVIS_TRACKER,
+    ),
     MASKFORMER,
     DETECTRON2,
     HUGGINGFACE,
@@ -96,8 +112,9 @@ def identify_format(keys: Iterable[str], model_keys: Iterable[str] = ()) -> Chec
     if own and own <= set(names):
         return OURS
     for candidate in FORMATS:
-        marker = re.compile(candidate.marker)
-        if any(marker.search(name) for name in names):
+        if candidate.only_into is not None and not _any(candidate.only_into, own):
+            continue
+        if _any(candidate.marker, names):
             return candidate
     if own & set(names):
         return OURS
@@ -105,3 +122,8 @@ def identify_format(keys: Iterable[str], model_keys: Iterable[str] = ()) -> Chec
     raise ValueError(
         f"this checkpoint of {len(names)} entries is of no known kind; its first keys are {names[:3]}. Known: {known}."
     )
+
+
+def _any(pattern: str, names: Iterable[str]) -> bool:
+    regex = re.compile(pattern)
+    return any(regex.search(name) for name in names)

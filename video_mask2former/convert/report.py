@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
 
-_CLASS_HEAD = "decoder.class_embed."
+_CLASS_HEAD = re.compile(r"(^|\.)class_embed\.")
 # The option to change when a shape does not fit.
 _OPTION_OF_KEY = (
-    (r"decoder\.class_embed\.", "model.num_classes (or allow a class mismatch to start the class head anew)"),
+    (r"^(tracker|refiner)\.aggregator\.decoder\.query_(feat|embed)\.", "num_video_queries of tracker or refiner"),
+    (r"class_embed\.", "model.num_classes (or allow a class mismatch to start the class head anew)"),
     (r"decoder\.query_(feat|embed)\.", "model.num_queries"),
     (r"relative_position_bias_table$", "model.backbone.swin.window_size"),
     (r"^backbone\.", "model.backbone"),
@@ -106,12 +107,12 @@ def load_weights(
         if key in own and tensor.shape != own[key].shape:
             reason = f"{tuple(own[key].shape)} expected, {tuple(tensor.shape)} in the checkpoint"
             reinitialised[key] = reason
-            if not (allow_class_mismatch and key.startswith(_CLASS_HEAD)):
+            if not (allow_class_mismatch and _CLASS_HEAD.search(key)):
                 mismatched.append(f"{key}: {reason}. {_advice(key)}".rstrip())
     missing = []
     for key in own.keys() - weights.keys():
         if source.may_lack and re.match(source.may_lack, key):
-            reinitialised[key] = "an ImageNet backbone does not have it"
+            reinitialised[key] = "such a checkpoint does not have it"
         else:
             missing.append(key)
     loaded = [key for key in own if key in weights and key not in reinitialised]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from video_mask2former.convert.key_map import Entry, Rename
+from video_mask2former.convert.key_map import Entry, Ignored, Rename, prefixed
 
 
 def _attention(theirs: str, ours: str) -> list[Entry]:
@@ -38,4 +38,29 @@ OBJECT_AGGREGATOR: tuple[Entry, ...] = (
     Rename("vita_mask_features.{parameter}", "mask_projection.{parameter}"),
     Rename("sim_embed_frame.{parameter}", "token_similarity.{parameter}"),
     Rename("sim_embed_clip.{parameter}", "query_similarity.{parameter}"),
+)
+
+_QUERY_MEMORY: tuple[Entry, ...] = (
+    Rename("pre_query_embed_k.{parameter}", "query_key.{parameter}"),
+    Rename("pre_query_embed_v.{parameter}", "query_value.{parameter}"),
+    Rename("pre_memory_embed_k.{parameter}", "memory_key.{parameter}"),
+    Rename("pre_memory_embed_v.{parameter}", "memory_value.{parameter}"),
+)
+
+_VITA = prefixed(OBJECT_AGGREGATOR, "vita_module.", "refiner.aggregator.")
+_GENVIS = [
+    *prefixed(OBJECT_AGGREGATOR, "vita_module.", "tracker.aggregator."),
+    *prefixed(_QUERY_MEMORY, "vita_module.", "tracker.memory."),
+    Ignored("vita_criterion.empty_weight", "made from the configuration"),
+    Ignored("genvis_criterion.empty_weight", "made from the configuration"),
+]
+
+# The published name of the module is the same; of a name that may stand for two of ours, the first one counts.
+REFINER_FIRST: tuple[Entry, ...] = (*_VITA, *_GENVIS)
+TRACKER_FIRST: tuple[Entry, ...] = (*_GENVIS, *_VITA)
+
+# A refiner that was trained here, in a model whose tracker goes on from it
+REFINER_TO_TRACKER: tuple[Entry, ...] = (
+    Rename("refiner.aggregator.{rest}", "tracker.aggregator.{rest}"),
+    Rename("{rest}", "{rest}"),
 )
