@@ -7,11 +7,15 @@ import pytest
 from video_mask2former.config import Config, config_from_mapping
 from video_mask2former.config.schema import field_docs
 from video_mask2former.convert import convert_detectron2_config, read_detectron2_yaml
-from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
+from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
+from video_mask2former.losses.object_criterion import ObjectCriterion
 from video_mask2former.models import MaskedAttentionDecoder, MSDeformAttnPixelDecoder, SwinTransformer
 from video_mask2former.recipes.model import complete_config
 from video_mask2former.recipes.part_options import part_options
 from video_mask2former.recipes.source import read_config
+from video_mask2former.refinement.vita import VitaRefiner
+from video_mask2former.tracking.genvis import GenvisTracker
 
 # The keys, and the values that matter, of a published video configuration; the arrangement is ours.
 VIDEO_BASE = """
@@ -302,6 +306,9 @@ def test_the_table_is_complete_and_names_real_options():
         *(f"model.pixel_decoder.{name}" for name in part_options(MSDeformAttnPixelDecoder)),
         *(f"model.decoder.{name}" for name in part_options(MaskedAttentionDecoder)),
         *(f"swin.{name}" for name in part_options(SwinTransformer)),
+        *(f"refiner.{name}" for name in part_options(VitaRefiner)),
+        *(f"tracker.{name}" for name in part_options(GenvisTracker)),
+        *(f"loss.{name}" for name in part_options(ObjectCriterion)),
         *("resnet.depth", "model.backbone.name", "model.backbone.weights"),
     }
     for key, rule in KEYS.items():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from video_mask2former.convert.detectron2_keys import KEYS, Option
+from video_mask2former.convert.config_rules import Option
+from video_mask2former.convert.detectron2_keys import KEYS
 from video_mask2former.convert.key_map import nearest
 
 # Keys that make options together with others in a file, and mean one thing on a command line.

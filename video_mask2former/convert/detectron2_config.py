@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
-from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
+from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
+from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
 from video_mask2former.convert.key_map import nearest
+from video_mask2former.convert.vita_config import REFINING, TRACKING, object_token_options
 from video_mask2former.documents import PlainLoader, check_plain, read_layers
 
 _BASE = "_BASE_"
@@ -90,7 +92,7 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
                 )
         else:
             assert isinstance(rule, (Combined, Unused))
-    for combine in (_classes, _backbone, _inference, _resizing, _schedule, _initial_weights):
+    for combine in (_classes, _backbone, _inference, _resizing, _schedule, _initial_weights, object_token_options):
         options |= combine(flat, origin)
     return _nest(_of_one_backbone(options))
 
@@ -174,6 +176,8 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
             options[f"task.{name}"] = float(flat[f"MODEL.MASK_FORMER.TEST.{name.upper()}"])
     if architecture == "VideoMaskFormer":
         return options | {"inference.mode": "clip", "inference.top_k": 10}
+    if architecture in (REFINING, TRACKING):
+        return options  # the rest is with their own options
     options |= {"inference.mode": "online", "inference.window": 1}
     if architecture == "VideoMaskFormer_frame":
         return options | {"tracker": "minvis", "inference.top_k": 10}
@@ -183,12 +187,13 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    is_jittered = str(flat["INPUT.DATASET_MAPPER_NAME"]).endswith("_lsj")
-    if is_jittered:
-        size = flat["INPUT.IMAGE_SIZE"]
+    # Newer code has keys of its own for what older code chose by the dataset mapper's name.
+    section = "INPUT.LSJ_AUG" if flat["INPUT.LSJ_AUG.ENABLED"] else "INPUT"
+    if flat["INPUT.LSJ_AUG.ENABLED"] or str(flat["INPUT.DATASET_MAPPER_NAME"]).endswith("_lsj"):
+        size = flat[f"{section}.IMAGE_SIZE"]
         return {
             "data.resize": "large_scale_jitter",
-            "data.jitter_scales": [flat["INPUT.MIN_SCALE"], flat["INPUT.MAX_SCALE"]],
+            "data.jitter_scales": [flat[f"{section}.MIN_SCALE"], flat[f"{section}.MAX_SCALE"]],
             "data.crop_size": [size, size],
         }
     sides = flat["INPUT.MIN_SIZE_TRAIN"]

@@ -2,68 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-
-def _same(value: Any) -> Any:
-    return value
+from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
+from video_mask2former.convert.vita_config import VITA_KEYS
 
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
-
-@dataclass(frozen=True)
-class Option:
-    """A key that is one option of ours.
-
-    Attributes:
-        name: Dotted name of the option.
-        convert: Makes its value of the key's.
-    """
-
-    name: str
-    convert: Callable[[Any], Any] = _same
-
-
-@dataclass(frozen=True)
-class Built:
-    """A key whose value is built into this model.
-
-    Attributes:
-        values: The values that mean what is built.
-        reason: What is built.
-    """
-
-    values: tuple[object, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Unused:
-    """A key that says nothing here.
-
-    Attributes:
-        reason: Why not.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Combined:
-    """A key that makes options together with others.
-
-    Attributes:
-        options: Dotted names of the options.
-    """
-
-    options: tuple[str, ...]
-
-
-Rule = Option | Built | Unused | Combined
 
 _LEVELS = ["res2", "res3", "res4", "res5"]
 _ALL_LEVELS = (_LEVELS,)
@@ -126,6 +73,7 @@ _DECODER_WITH_TIME = {
     "VideoMultiScaleMaskedTransformerDecoder": True,
     # MinVIS decodes every frame by itself, with the encoding of images.
     "VideoMultiScaleMaskedTransformerDecoder_frame": False,
+    "VitaMultiScaleMaskedTransformerDecoder": False,
 }
 
 
@@ -204,7 +152,10 @@ _DATA: dict[str, Rule] = {
     "INPUT.PSEUDO.CROP.ENABLED": Unused("the augmentations of images made clips are fixed"),
     "INPUT.PSEUDO.CROP.TYPE": Unused("the augmentations of images made clips are fixed"),
     "INPUT.PSEUDO.CROP.SIZE": Unused("the augmentations of images made clips are fixed"),
-    "INPUT.LSJ_AUG.ENABLED": Built((False,), "large-scale jitter is chosen by the dataset mapper's name"),
+    "INPUT.LSJ_AUG.ENABLED": Combined(("data.resize",)),
+    "INPUT.LSJ_AUG.IMAGE_SIZE": Combined(("data.crop_size",)),
+    "INPUT.LSJ_AUG.MIN_SCALE": Combined(("data.jitter_scales",)),
+    "INPUT.LSJ_AUG.MAX_SCALE": Combined(("data.jitter_scales",)),
     "DATALOADER.NUM_WORKERS": Option("data.num_workers"),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": Unused("clips without instances are trained on where they are sampled"),
 }
@@ -244,7 +195,7 @@ _SOLVER: dict[str, Rule] = {
     "VERSION": Unused("the version of detectron2's key names"),
 }
 
-KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER
+KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS
 
 # What the published code and detectron2 take where a file does not say.
 DEFAULTS: dict[str, Any] = {
@@ -295,6 +246,10 @@ DEFAULTS: dict[str, Any] = {
     "INPUT.IMAGE_SIZE": 1024,
     "INPUT.MIN_SCALE": 0.1,
     "INPUT.MAX_SCALE": 2.0,
+    "INPUT.LSJ_AUG.ENABLED": False,
+    "INPUT.LSJ_AUG.IMAGE_SIZE": 1024,
+    "INPUT.LSJ_AUG.MIN_SCALE": 0.1,
+    "INPUT.LSJ_AUG.MAX_SCALE": 2.0,
     "INPUT.DATASET_MAPPER_NAME": "mask_former_semantic",
     "DATALOADER.NUM_WORKERS": 4,
     "SOLVER.IMS_PER_BATCH": 16,
