@@ -212,6 +212,8 @@ class ClipOutput:
             clips', or of a tracker's and a refiner's), ``(B, Q, K)``; see :meth:`class_probabilities`.
         contrast_embeddings: What contrastive losses compare between frames, ``(B, T, Q, C)``; for training.
         pixel_features: Those of :class:`ClipFeatures`.
+        semantic_logits: Class of each pixel from a head of its own, ``(B, T, K + 1, h, w)``, "nothing" last; for
+            training.
         guide: What an earlier stage predicts of the same queries, by which a criterion may match them while they are
             still poor; for training.
     """
@@ -229,6 +231,7 @@ class ClipOutput:
     class_scores: Tensor | None = None
     contrast_embeddings: Tensor | None = None
     pixel_features: Tensor | None = None
+    semantic_logits: Tensor | None = None
     guide: ClipOutput | None = None
 
     def __post_init__(self) -> None:
@@ -313,7 +316,7 @@ class ClipOutput:
             raise ValueError("only an output with frame_class_logits can be cut into frames.")
         fields: dict[str, Any] = {
             name: value[:, start:stop]
-            for name in (*_FRAME_FIELDS, "pixel_features")
+            for name in (*_FRAME_FIELDS, *_MAP_FIELDS)
             if (value := getattr(self, name)) is not None
         }
         return replace(
@@ -343,7 +346,8 @@ class ClipOutput:
 
 
 _FRAME_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "contrast_embeddings")
-_OPTIONAL_FIELDS = (*_FRAME_FIELDS, "class_scores", "pixel_features")
+_MAP_FIELDS = ("pixel_features", "semantic_logits")
+_OPTIONAL_FIELDS = (*_FRAME_FIELDS, *_MAP_FIELDS, "class_scores")
 
 
 def _map_optional(value: Tensor | None, function: Callable[[Tensor], Tensor]) -> Tensor | None:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from video_mask2former.convert import dat, detectron2, huggingface, maskformer, msra, swin, torchvision, vita
+from video_mask2former.convert import (
+    dat,
+    detectron2,
+    huggingface,
+    maskformer,
+    max_deeplab,
+    msra,
+    struct_token,
+    swin,
+    torchvision,
+    vita,
+)
 from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
 from video_mask2former.convert.key_map import KeyMap, Rename
 
@@ -39,7 +50,11 @@ class CheckpointFormat:
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
-OURS = CheckpointFormat("video_mask2former", r"^(pixel_decoder|decoder)\.", KeyMap([Rename("{rest}", "{rest}")]))
+OURS = CheckpointFormat(
+    "video_mask2former",
+    r"^(pixel_decoder|decoder)\.|^encoder\.memory$|^head\.tokens$",
+    KeyMap([Rename("{rest}", "{rest}")]),
+)
 DETECTRON2 = CheckpointFormat("detectron2", r"^sem_seg_head\.", detectron2.MASK2FORMER)
 HUGGINGFACE = CheckpointFormat("huggingface", r"^model\.pixel_level_module\.", huggingface.MASK2FORMER)
 
@@ -49,6 +64,18 @@ MASKFORMER = CheckpointFormat("MaskFormer", r"^sem_seg_head\.predictor\.transfor
 _QUERY_MEMORY = r"tracker\.memory\."
 _GENVIS_TRACKER = r"^tracker\.aggregator\."
 GENVIS = CheckpointFormat("GenVIS", r"^vita_module\.pre_memory_embed_k\.", detectron2.GENVIS)
+
+MAX_DEEPLAB = CheckpointFormat(
+    "MaX-DeepLab", r"^encoder/memory_feature", max_deeplab.MAX_DEEPLAB, adapt=max_deeplab.from_tensorflow
+)
+STRUCT_TOKEN = (
+    CheckpointFormat(
+        "StructToken with cross-slice extraction",
+        r"^decode_head\.layers\.0\.ffn2\.",
+        struct_token.STRUCT_TOKEN_CROSS,
+    ),
+    CheckpointFormat("StructToken", r"^decode_head\.kernels$", struct_token.STRUCT_TOKEN_JOINT),
+)
 
 FORMATS = (
     GENVIS,
@@ -60,6 +87,8 @@ FORMATS = (
         may_lack=_QUERY_MEMORY,
         only_into=_GENVIS_TRACKER,
     ),
+    MAX_DEEPLAB,
+    *STRUCT_TOKEN,
     MASKFORMER,
     DETECTRON2,
     HUGGINGFACE,

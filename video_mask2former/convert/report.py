@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
 
-_CLASS_HEAD = re.compile(r"(^|\.)class_embed\.")
+_CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^semantic_head\.output\.")
 # The option to change when a shape does not fit.
 _OPTION_OF_KEY = (
     (r"^(tracker|refiner)\.aggregator\.decoder\.query_(feat|embed)\.", "num_video_queries of tracker or refiner"),

@@ -11,10 +11,12 @@ from video_mask2former.models.backbones import (
 from video_mask2former.models.decoders import DECODERS, Decoder, MaskedAttentionDecoder
 from video_mask2former.models.eomt import EoMT
 from video_mask2former.models.lvmt import LVMT
+from video_mask2former.models.max_deeplab.segmenter import MaXDeepLab
 from video_mask2former.models.pixel_decoders import PIXEL_DECODERS, MSDeformAttnPixelDecoder, PixelDecoder
 from video_mask2former.models.pmt import PMT
 from video_mask2former.models.position_encoding import sine_position_encoding
 from video_mask2former.models.segmenter import Segmenter
+from video_mask2former.models.struct_token.segmenter import StructToken
 from video_mask2former.models.video_mask2former import VideoMask2Former
 from video_mask2former.models.videomt import VidEoMT
 
@@ -24,6 +26,8 @@ SEGMENTERS: dict[str, type[Segmenter]] = {
     "videomt": VidEoMT,
     "pmt": PMT,
     "lvmt": LVMT,
+    "max_deeplab": MaXDeepLab,
+    "struct_token": StructToken,
 }
 
 __all__ = [
@@ -39,10 +43,12 @@ __all__ = [
     "EoMT",
     "FeatureInfo",
     "MSDeformAttnPixelDecoder",
+    "MaXDeepLab",
     "MaskedAttentionDecoder",
     "PixelDecoder",
     "ResNet",
     "Segmenter",
+    "StructToken",
     "SwinTransformer",
     "VidEoMT",
     "VideoMask2Former",

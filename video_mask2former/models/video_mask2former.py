@@ -32,8 +32,8 @@ class VideoMask2Former(Segmenter):
         self, backbone: Backbone, pixel_decoder: PixelDecoder, decoder: Decoder, **frame_options: Unpack[FrameOptions]
     ) -> None:
         super().__init__(decoder.num_classes, **frame_options)
-        if self.size_divisibility % 32:
-            raise ValueError(f"size_divisibility must be a multiple of 32, got {self.size_divisibility}.")
+        if self.size_divisibility != 1 and self.size_divisibility % 32:
+            raise ValueError(f"size_divisibility must be 1 or a multiple of 32, got {self.size_divisibility}.")
         self.backbone = backbone
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder

@@ -64,7 +64,7 @@ TRACKER = PartKind("tracker", Tracker, TRACKERS)
 TASK = PartKind("task", Task, TASKS)
 KINDS = (
     PartKind("backbone", Backbone, BACKBONES, ("feature_info",), inherits=False),
-    PartKind("pixel decoder", PixelDecoder, PIXEL_DECODERS, ("mask_dim", "hidden_dim")),
+    PartKind("pixel decoder", PixelDecoder, PIXEL_DECODERS, ("mask_dim", "hidden_dim", "memory_channels")),
     PartKind("decoder", Decoder, DECODERS),
     SEGMENTER,
     TRACKER,

@@ -47,6 +47,7 @@ def merge_segments(
     *,
     object_mask_threshold: float,
     overlap_threshold: float,
+    fill: bool = False,
 ) -> list[MergedSegment]:
     """Every pixel to one segment at most.
 
@@ -60,6 +61,7 @@ def merge_segments(
         is_thing: Whether each class has countable objects.
         object_mask_threshold: Queries must have more class probability than this to take part.
         overlap_threshold: Least share of its own mask that a query must keep.
+        fill: Give a segment every pixel that its query won, not only those inside of its own mask.
     """
     scores, labels = probabilities.max(dim=1)
     rows = ((labels < len(is_thing)) & (scores > object_mask_threshold)).nonzero()[:, 0]
@@ -71,7 +73,8 @@ def merge_segments(
         owner, is_inside, own_areas = _owners(frame, geometry, scores)
         own += own_areas
         owned += np.bincount(owner.ravel(), minlength=len(rows))
-        owner[~is_inside] = len(rows)
+        if not fill:
+            owner[~is_inside] = len(rows)
         areas = np.bincount(owner.ravel(), minlength=len(rows) + 1)[:-1]
         kept += areas
         present = np.flatnonzero(areas)
@@ -80,7 +83,7 @@ def merge_segments(
     segments: list[MergedSegment] = []
     stuff: dict[int, MergedSegment] = {}
     for index, (row, label, score) in enumerate(zip(rows.tolist(), labels.tolist(), scores.tolist(), strict=True)):
-        if kept[index] == 0 or owned[index] < overlap_threshold * own[index]:
+        if kept[index] == 0 or own[index] == 0 or owned[index] < overlap_threshold * own[index]:
             continue
         if label in stuff:
             first = stuff[label]

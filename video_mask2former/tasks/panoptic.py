@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from video_mask2former.metrics import PanopticQualityEvaluator, Report
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import ClipOutput, Track, VideoInstances
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, by_key, write_entries
-from video_mask2former.tasks.postprocess import image_panoptic
+from video_mask2former.tasks.postprocess import PanopticSegmentation, image_panoptic
 from video_mask2former.tasks.segment_maps import compare_instances, paint
 
 
@@ -27,6 +27,8 @@ class PanopticTask(Task):
     Args:
         object_mask_threshold: Queries below this class score take no part in the merge.
         overlap_threshold: Share of its own mask that a segment must keep in the merge.
+        fill: Give a segment every pixel that its query won, which is the rule of MaskFormer, instead of those inside
+            of its own mask only.
     """
 
     name = "panoptic"
@@ -34,16 +36,28 @@ class PanopticTask(Task):
     is_of_images = True
     forms = ("instances", "panoptic")
 
-    def __init__(self, object_mask_threshold: float = 0.8, overlap_threshold: float = 0.8) -> None:
+    def __init__(self, object_mask_threshold: float = 0.8, overlap_threshold: float = 0.8, fill: bool = False) -> None:
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
+        self.fill = fill
+
+    def segment(self, output: ClipOutput, size: tuple[int, int], things: Collection[int]) -> PanopticSegmentation:
+        """See :func:`~video_mask2former.tasks.postprocess.image_panoptic`."""
+        return image_panoptic(
+            output,
+            size,
+            things,
+            object_mask_threshold=self.object_mask_threshold,
+            overlap_threshold=self.overlap_threshold,
+            fill=self.fill,
+        )
 
     def clip_tracks(
         self, output: ClipOutput, frame_indices: Sequence[int], size: tuple[int, int], rules: AnswerRules
     ) -> tuple[Track, ...]:
-        """See :func:`~video_mask2former.tasks.postprocess.image_panoptic`."""
+        """The segments of an image as tracks of one frame."""
         things = [label for label, is_thing in enumerate(rules.is_thing) if is_thing]
-        segmentation = image_panoptic(output, size, things, **vars(self))
+        segmentation = self.segment(output, size, things)
         label_map = segmentation.label_map.cpu().numpy()
         ids = [segment.segment_id for segment in segmentation.segments]
         masks = encode_masks(label_map == np.array(ids, np.int32)[:, None, None])

@@ -20,17 +20,25 @@ from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of, paint
 
 
 class SemanticTask(Task):
-    """Every pixel of an image to the class of the highest score; a track is all there is of a class."""
+    """Every pixel of an image to the class of the highest score; a track is all there is of a class.
+
+    Args:
+        resize_scores: Bring scores instead of mask logits to the size of the image, which is the published order of
+            models that only do this.
+    """
 
     name = "semantic"
     metric_names: ClassVar[tuple[str, ...]] = ("mIoU", "fwIoU", "mAcc", "pAcc")
     is_of_images = True
 
+    def __init__(self, resize_scores: bool = False) -> None:
+        self.resize_scores = resize_scores
+
     def clip_tracks(
         self, output: ClipOutput, frame_indices: Sequence[int], size: tuple[int, int], rules: AnswerRules
     ) -> tuple[Track, ...]:
         """See :func:`~video_mask2former.tasks.postprocess.image_semantic`."""
-        labels = image_semantic(output, size).argmax(0).cpu().numpy()
+        labels = image_semantic(output, size, resize_scores=self.resize_scores).argmax(0).cpu().numpy()
         present = np.unique(labels)
         masks = encode_masks(labels == present[:, None, None])
         return tuple(

@@ -10,6 +10,7 @@ from video_mask2former.data.evaluation_videos import AnnotationForm, EvaluationS
 from video_mask2former.tasks.base import Task
 from video_mask2former.tasks.image_instances import ImageInstanceTask
 from video_mask2former.tasks.panoptic import PanopticTask
+from video_mask2former.tasks.pixel_panoptic import PixelPanopticTask
 from video_mask2former.tasks.semantic import SemanticTask
 from video_mask2former.tasks.video_instances import VideoInstanceTask
 from video_mask2former.tasks.video_panoptic import VideoPanopticTask
@@ -19,6 +20,7 @@ TASKS: dict[str, type[Task]] = {
     "instance": VideoInstanceTask,
     "image_instance": ImageInstanceTask,
     "panoptic": PanopticTask,
+    "pixel_panoptic": PixelPanopticTask,
     "semantic": SemanticTask,
     "video_panoptic": VideoPanopticTask,
     "video_semantic": VideoSemanticTask,
@@ -46,7 +48,7 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
     if type(task) is VideoInstanceTask and data.is_of_images:
         task = ImageInstanceTask()
     if type(task) is PanopticTask and not data.is_of_images:
-        task = VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold)
+        task = VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold, task.fill)
     if type(task) is SemanticTask and not data.is_of_images:
         task = VideoSemanticTask()
     task.check(data)

@@ -40,6 +40,7 @@ class VideoPanopticTask(PanopticTask):
     Args:
         object_mask_threshold: Queries below this class score take no part in the merge.
         overlap_threshold: Share of its own mask that a segment must keep in the merge.
+        fill: Give a segment every pixel that its query won, not only those inside of its own mask.
     """
 
     name = "video_panoptic"

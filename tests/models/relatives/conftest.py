@@ -31,12 +31,39 @@ def weight_by_name(name: str, shape: list[int]) -> torch.Tensor:
     return torch.from_numpy(x)
 
 
-def block_image(seed: int, batch: int, height: int, width: int) -> np.ndarray:
-    """Images ``(B, 3, H, W)`` uint8 of coloured blocks with noise."""
+def tensorflow_weight_by_name(name: str, shape: list[int]) -> torch.Tensor:
+    """The weight that the recorded runs of MaX-DeepLab gave to a variable, before exceptions."""
+    x = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(shape)
+    last = name.rsplit("/", 1)[-1]
+    if last == "moving_variance":
+        x = 1 + 0.1 * np.abs(x)
+    elif last == "moving_mean":
+        x = 0.1 * x
+    elif last in ("beta", "bias"):
+        x = 0.02 * x
+    elif last == "gamma":
+        x = 1 + 0.1 * x
+    elif last == "embeddings":
+        x = 0.3 * x
+    elif last == "depthwise_kernel":
+        x = x / np.sqrt(shape[0] * shape[1])
+    elif last != "memory_feature":
+        x = x / np.sqrt(np.prod(shape[:-1]))
+    return torch.from_numpy(x)
+
+
+def block_image(seed: int, batch: int, height: int, width: int, *, channels_last: bool = False) -> np.ndarray:
+    """Images uint8 of coloured blocks with noise, ``(B, 3, H, W)`` or ``(B, H, W, 3)``."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    cells = rng.random((batch, 3, -(-height // 16), -(-width // 16))) * 200
-    blocks = cells.repeat(16, axis=2).repeat(16, axis=3)[:, :, :height, :width]
-    return (blocks + rng.random((batch, 3, height, width)) * 55).round().astype(np.uint8)
+    axes = (1, 2) if channels_last else (2, 3)
+
+    def draw(rows: int, columns: int) -> np.ndarray:
+        return rng.random((batch, rows, columns, 3) if channels_last else (batch, 3, rows, columns))
+
+    cells = draw(-(-height // 16), -(-width // 16)) * 200
+    blocks = cells.repeat(16, axis=axes[0]).repeat(16, axis=axes[1])
+    blocks = blocks[:, :height, :width] if channels_last else blocks[:, :, :height, :width]
+    return (blocks + draw(height, width) * 55).round().astype(np.uint8)
 
 
 def assert_close(value: torch.Tensor, figures: np.ndarray, tolerance: float = 1e-6) -> None:
@@ -59,6 +86,7 @@ def recorded():
 
     class Recorded:
         weight = staticmethod(weight_by_name)
+        tensorflow_weight = staticmethod(tensorflow_weight_by_name)
         image = staticmethod(block_image)
         close = staticmethod(assert_close)
 

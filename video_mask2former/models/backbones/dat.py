@@ -12,6 +12,7 @@ from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, Featu
 from video_mask2former.models.backbones.dat_attention import DeformableAttention, NeighbourhoodAttention
 from video_mask2former.models.backbones.swin import WindowAttention
 from video_mask2former.models.layers import DropPath, MapLayerNorm, run_layer
+from video_mask2former.option_values import PositiveInt, Share
 
 _OFFSET_KERNELS = (9, 7, 5, 3)
 _OFFSET_STRIDES = (8, 4, 2, 1)
@@ -63,12 +64,12 @@ class DAT(_DeformableTransformer):
 
     def __init__(
         self,
-        embed_dim: int = 96,
-        depths: Sequence[int] = (2, 2, 6, 2),
-        num_heads: Sequence[int] = (3, 6, 12, 24),
-        num_groups: Sequence[int] = (3, 6),
-        drop_path_rate: float = 0.2,
-        image_size: int = 224,
+        embed_dim: PositiveInt = 96,
+        depths: Sequence[PositiveInt] = (2, 2, 6, 2),
+        num_heads: Sequence[PositiveInt] = (3, 6, 12, 24),
+        num_groups: Sequence[PositiveInt] = (3, 6),
+        drop_path_rate: Share = 0.2,
+        image_size: PositiveInt = 224,
     ) -> None:
         super().__init__()
         _check_lengths(depths, num_heads, (0, 0, *num_groups))
@@ -112,12 +113,12 @@ class DATPlusPlus(_DeformableTransformer):
 
     def __init__(
         self,
-        embed_dim: int = 64,
-        depths: Sequence[int] = (2, 4, 18, 2),
-        num_heads: Sequence[int] = (2, 4, 8, 16),
-        num_groups: Sequence[int] = (1, 2, 4, 8),
-        drop_path_rate: float = 0.3,
-        image_size: int = 224,
+        embed_dim: PositiveInt = 64,
+        depths: Sequence[PositiveInt] = (2, 4, 18, 2),
+        num_heads: Sequence[PositiveInt] = (2, 4, 8, 16),
+        num_groups: Sequence[PositiveInt] = (1, 2, 4, 8),
+        drop_path_rate: Share = 0.3,
+        image_size: PositiveInt = 224,
     ) -> None:
         super().__init__()
         _check_lengths(depths, num_heads, num_groups)

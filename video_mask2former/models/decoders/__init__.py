@@ -1,8 +1,9 @@
 """Decoders: features of clips to one class and one mask for each query."""
 
 from video_mask2former.models.decoders.base import Decoder
+from video_mask2former.models.decoders.detr import DetrDecoder
 from video_mask2former.models.decoders.masked_attention import MaskedAttentionDecoder
 
-DECODERS: dict[str, type[Decoder]] = {"masked_attention": MaskedAttentionDecoder}
+DECODERS: dict[str, type[Decoder]] = {"masked_attention": MaskedAttentionDecoder, "detr": DetrDecoder}
 
-__all__ = ["DECODERS", "Decoder", "MaskedAttentionDecoder"]
+__all__ = ["DECODERS", "Decoder", "DetrDecoder", "MaskedAttentionDecoder"]

@@ -11,13 +11,15 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.models.decoders.base import Decoder
 from video_mask2former.models.detr_layers import DetrDecoderLayer
 from video_mask2former.models.layers import MLP, run_layer
 from video_mask2former.models.position_encoding import sine_position_encoding
+from video_mask2former.option_values import PositiveInt, Share
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
-class DetrDecoder(nn.Module):
+class DetrDecoder(Decoder):
     """Queries to one class and one mask embedding each; they start at zero and differ by their learned positions.
 
     Args:
@@ -32,31 +34,27 @@ class DetrDecoder(nn.Module):
         feedforward_dim: Hidden features of the feed-forward networks.
         dropout: Chance to drop values in training.
         temporal_position_encoding: True for clips, (x, y, t); False for images, (x, y), as published.
-
-    Attributes:
-        recompute: Whether training recomputes the layers' activations in the backward pass to save memory.
     """
-
-    recompute: bool = False
 
     def __init__(
         self,
         num_classes: int,
         *,
-        memory_channels: int = 256,
-        hidden_dim: int = 256,
-        mask_dim: int = 256,
-        num_queries: int = 100,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        dropout: float = 0.1,
+        memory_channels: PositiveInt = 256,
+        hidden_dim: PositiveInt = 256,
+        mask_dim: PositiveInt = 256,
+        num_queries: PositiveInt = 100,
+        num_layers: PositiveInt = 6,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
+        dropout: Share = 0.1,
         temporal_position_encoding: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, since a layer makes the prediction; got {num_layers}.")
         self.num_classes = num_classes
+        self.num_queries = num_queries
         self.hidden_dim = hidden_dim
         self.temporal_position_encoding = temporal_position_encoding
         self.query_embed = nn.Embedding(num_queries, hidden_dim)

@@ -2,7 +2,8 @@
 
 from video_mask2former.models.pixel_decoders.base import PixelDecoder
 from video_mask2former.models.pixel_decoders.deformable import MSDeformAttnPixelDecoder
+from video_mask2former.models.pixel_decoders.fpn import FPNPixelDecoder
 
-PIXEL_DECODERS: dict[str, type[PixelDecoder]] = {"deformable": MSDeformAttnPixelDecoder}
+PIXEL_DECODERS: dict[str, type[PixelDecoder]] = {"deformable": MSDeformAttnPixelDecoder, "fpn": FPNPixelDecoder}
 
-__all__ = ["PIXEL_DECODERS", "MSDeformAttnPixelDecoder", "PixelDecoder"]
+__all__ = ["PIXEL_DECODERS", "FPNPixelDecoder", "MSDeformAttnPixelDecoder", "PixelDecoder"]

@@ -24,6 +24,11 @@ class PixelDecoder(nn.Module, ABC):
     hidden_dim: int
     recompute: bool = False
 
+    @property
+    def memory_channels(self) -> int:
+        """Channels of the first of the levels."""
+        return self.hidden_dim
+
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Decode the features of ``N`` frames.

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from video_mask2former.models.backbones.base import LEVEL_NAMES, FeatureInfo
 from video_mask2former.models.detr_layers import DetrEncoderLayer
 from video_mask2former.models.layers import ConvNorm, run_layer
+from video_mask2former.models.pixel_decoders.base import PixelDecoder
 from video_mask2former.models.position_encoding import sine_position_encoding
+from video_mask2former.option_values import Count, PositiveInt, Share
 
 Levels = Literal["memory", "pyramid"]
 
 
-class FPNPixelDecoder(nn.Module):
+class FPNPixelDecoder(PixelDecoder):
     """Backbone features to mask features at stride 4, by lateral connections from the coarsest level down.
 
     Args:
@@ -35,23 +37,18 @@ class FPNPixelDecoder(nn.Module):
             or what the encoder made of it. ``pyramid``: the pyramid at strides 32, 16 and 8, which masked attention
             needs.
 
-    Attributes:
-        memory_channels: Channels of the first of the levels it returns.
-        recompute: Whether training recomputes encoder activations in the backward pass to save memory.
     """
-
-    recompute: bool = False
 
     def __init__(
         self,
         feature_info: Mapping[str, FeatureInfo],
         *,
-        hidden_dim: int = 256,
-        mask_dim: int = 256,
-        num_encoder_layers: int = 0,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        dropout: float = 0.1,
+        hidden_dim: PositiveInt = 256,
+        mask_dim: PositiveInt = 256,
+        num_encoder_layers: Count = 0,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
+        dropout: Share = 0.1,
         levels: Levels = "memory",
     ) -> None:
         super().__init__()
@@ -66,7 +63,7 @@ class FPNPixelDecoder(nn.Module):
             DetrEncoderLayer(hidden_dim, num_heads, feedforward_dim, dropout) for _ in range(num_encoder_layers)
         )
         pyramid_channels = hidden_dim if has_encoder else channels
-        self.memory_channels = pyramid_channels if levels == "memory" else hidden_dim
+        self._memory_channels = pyramid_channels if levels == "memory" else hidden_dim
         self.laterals = nn.ModuleDict(
             {name: ConvNorm(feature_info[name].channels, hidden_dim) for name in LEVEL_NAMES[:-1]}
         )
@@ -78,6 +75,11 @@ class FPNPixelDecoder(nn.Module):
         )
         self.mask_projection = nn.Conv2d(hidden_dim, mask_dim, kernel_size=3, padding=1)
         self._reset_parameters()
+
+    @property
+    def memory_channels(self) -> int:
+        """Channels of the first of the levels."""
+        return self._memory_channels
 
     def _reset_parameters(self) -> None:
         for convolution in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
