@@ -35,6 +35,10 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         num_heads: Attention heads.
         num_points: Sampling points per head and level.
         feedforward_dim: Hidden features of the feed-forward networks.
+        position_octaves: Octaves of sines of the place in the frame, a learned projection of which is added to mask
+            features and levels; 0, as published, adds nothing. A query can then say where its object is, which is how
+            few steps of training tell neighbours of one class apart (CoordConv, arXiv:1807.03247; SOLO, CondInst).
+            For models that see single frames: over a clip, an object is at one place at a time.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         num_heads: PositiveInt = 8,
         num_points: PositiveInt = 4,
         feedforward_dim: PositiveInt = 1024,
+        position_octaves: Count = 0,
     ) -> None:
         super().__init__()
         check_heads(hidden_dim, num_heads)
@@ -64,6 +69,12 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         self.lateral = ConvNorm(feature_info[MASK_LEVEL].channels, hidden_dim)
         self.output = ConvNorm(hidden_dim, hidden_dim, kernel_size=3, has_relu=True)
         self.mask_projection = nn.Conv2d(hidden_dim, mask_dim, kernel_size=1)
+        if position_octaves:
+            self.mask_positions = PositionProjection(position_octaves, mask_dim)
+            self.level_positions = nn.ModuleList(
+                PositionProjection(position_octaves, hidden_dim) for _ in ENCODER_LEVELS
+            )
+        self.has_positions = position_octaves > 0
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
@@ -95,7 +106,11 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         finest = self.lateral(features[MASK_LEVEL])
         coarser = F.interpolate(levels[-1], size=finest.shape[-2:], mode="bilinear", align_corners=False)
         pixel_features = self.output(finest + coarser)
-        return self.mask_projection(pixel_features), levels, pixel_features
+        mask_features = self.mask_projection(pixel_features)
+        if self.has_positions:
+            mask_features = self.mask_positions(mask_features)
+            levels = tuple(layer(level) for layer, level in zip(self.level_positions, levels, strict=True))
+        return mask_features, levels, pixel_features
 
     def _encode(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
         """Mix the levels, coarsest first, by deformable attention."""
@@ -118,6 +133,35 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
             tokens = run_layer(layer, tokens, positions, centres, steps, spatial_shapes, recompute=self.recompute)
         parts = tokens.split([height * width for height, width in spatial_shapes], dim=1)
         return tuple(part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, spatial_shapes, strict=True))
+
+
+class PositionProjection(nn.Module):
+    """Adds a learned projection of sines and cosines of the place in the frame to maps; zero at first.
+
+    Args:
+        num_octaves: The slowest wave takes two frames, the next one frame, and so on.
+        dim: Channels of the maps.
+    """
+
+    def __init__(self, num_octaves: int, dim: int) -> None:
+        super().__init__()
+        self.num_octaves = num_octaves
+        self.weight = nn.Parameter(torch.zeros(dim, 4 * num_octaves))  # rows of the frame first, then columns
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map ``(N, dim, h, w)`` to the same shape."""
+        # Half precision is too coarse for a position, also in a model whose parameters are half precision.
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
+        of_rows, of_columns = weight.split(2 * self.num_octaves, dim=1)
+        rows = self._waves(maps.shape[2], weight) @ of_rows.T  # (h, dim)
+        columns = self._waves(maps.shape[3], weight) @ of_columns.T
+        return maps + (rows[:, None] + columns).permute(2, 0, 1).to(maps.dtype)
+
+    def _waves(self, length: int, like: Tensor) -> Tensor:
+        """``(length, 2 * num_octaves)``."""
+        places = (torch.arange(length, device=like.device, dtype=like.dtype) + 0.5) / length
+        angles = places[:, None] * math.pi * 2.0 ** torch.arange(self.num_octaves, device=like.device)
+        return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
 class DeformableEncoderLayer(nn.Module):
