@@ -161,8 +161,8 @@ def test_every_tool_and_dataset_is_in_the_readme() -> None:
     for word in ("data", None):
         choices = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
         parser = choices[word] if word else parser
-    assert commands == set(choices)
-    for command in commands:
+    assert commands <= set(choices), "the scripts are those of version 0.1"
+    for command in choices:
         assert f"| `data {command}" in readme, f"{command} is not in the table of tools"
     patterns = [name for token in re.findall(r"`([\w{},*]+)`", readme) for name in expand_braces(token)]
     missing = [name for name in DATASETS if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]

@@ -152,6 +152,18 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("source", help="COCO's panoptic JSON file, or ADE20K's folder of images")
     parser.add_argument("pictures", help="folder of the PNG files")
     parser.add_argument("output", help="JSON file to write")
+    parser = _add_tool(
+        tools,
+        "convert-panoptic-videos",
+        "convert VIPSeg, VSPW or KITTI-STEP to a YouTube-VIS file to train on, stuff included",
+        _convert_panoptic_videos,
+        "VIPSeg_720P/panoptic_gt_VIPSeg_train.json VIPSeg_720P/images panoptic_gt_VIPSeg_train_segments.json",
+        "VSPW_480p/train.txt VSPW_480p/data train_segments.json",
+        "panoptic_maps/train training/image_02 kitti_step_train.json",
+    )
+    parser.add_argument("annotations", help="JSON file of VIPSeg, list of videos of VSPW, folder of maps of KITTI-STEP")
+    parser.add_argument("images", help="folder of the images")
+    parser.add_argument("output", help="JSON file to write")
 
 
 def _convert_davis(args: argparse.Namespace) -> int:
@@ -174,6 +186,18 @@ def _convert_coco_video(args: argparse.Namespace) -> int:
     from video_mask2former.data.preparation.convert_coco_video import convert_coco_video
 
     print(f"{args.output}: {convert_coco_video(args.annotations, args.output)} videos")
+    return 0
+
+
+def _convert_panoptic_videos(args: argparse.Namespace) -> int:
+    from video_mask2former.data.evaluation_sets import open_evaluation_set
+    from video_mask2former.data.preparation.convert_panoptic_videos import convert_kitti_step, convert_labelled_videos
+
+    if Path(args.annotations).is_dir():
+        num_videos = convert_kitti_step(args.images, args.annotations, args.output)
+    else:
+        num_videos = convert_labelled_videos(open_evaluation_set(args.annotations, args.images), args.output)
+    print(f"{args.output}: {num_videos} videos")
     return 0
 
 
@@ -266,6 +290,9 @@ def _add_synthetic(tools: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--photos", metavar="DIR", help="folder of JPEG photographs for the background")
     parser.add_argument("--source", metavar="DATASET", help="annotated dataset to take objects and backgrounds from")
+    parser.add_argument(
+        "--stuff", action="store_true", help="backgrounds of painted sky, grass, water and bricks, annotated as stuff"
+    )
 
 
 def _make_synthetic(args: argparse.Namespace) -> int:
@@ -276,6 +303,8 @@ def _make_synthetic(args: argparse.Namespace) -> int:
     paths = locate_dataset(args.source) if args.source else None
     source = AnnotatedSource(load_annotations(paths.annotation_file), paths.image_folder) if paths else None
     photos = find_photos(args.photos) if args.photos else ()
-    style = SceneStyle(args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source)
+    style = SceneStyle(
+        args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source, args.stuff
+    )
     print(write_synthetic_dataset(args.folder, args.videos, style, args.seed))
     return 0

@@ -18,7 +18,7 @@ from video_mask2former.data.annotations import AnnotationSet
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.label_maps import LabelMapFolder
 from video_mask2former.data.missing_images import check_images
-from video_mask2former.data.panoptic_files import PanopticFile
+from video_mask2former.data.panoptic_files import PanopticFile, PanopticSample
 from video_mask2former.structures import VideoInstances
 
 AnnotationForm = Literal["instances", "panoptic", "label maps"]
@@ -192,9 +192,20 @@ class PanopticVideos(EvaluationSet):
             name=Path(sample.frames[0].file_name).stem if self.is_of_images else key,
             title=key,
             frame_names=_stems([frame.file_name for frame in sample.frames]),
-            paths=_paths(self.image_folder, [frame.image_path for frame in sample.frames]),
+            paths=self._paths(sample),
             size=None,
             read_ground_truth=lambda: self.file.read(key, self.category_ids),
+        )
+
+    def _paths(self, sample: PanopticSample) -> tuple[Path, ...] | None:
+        """Images as they are stated, or as .jpg: VIPSeg states the names of the label pictures."""
+        if self.image_folder is None:
+            return None
+        paths = [self.image_folder / frame.image_path for frame in sample.frames]
+        pictures = [path.with_suffix(".jpg") for path in paths]
+        return tuple(
+            picture if not path.is_file() and picture.is_file() else path
+            for path, picture in zip(paths, pictures, strict=True)
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
-from video_mask2former.rle import Rle, rle_area, rle_box
+from video_mask2former.rle import Rle, encode_masks, rle_area, rle_box
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,33 @@ class DatasetWriter:
     Args:
         categories: Category id to name.
         description: What the dataset is, for the ``info`` of the file.
+        stuff: Categories that have no countable objects. Where there are any, the file says of each what it is.
     """
 
-    def __init__(self, categories: Mapping[int, str], description: str = "") -> None:
+    def __init__(
+        self, categories: Mapping[int, str], description: str = "", *, stuff: Collection[int] = frozenset()
+    ) -> None:
         self._categories = dict(categories)
+        self._stuff = frozenset(stuff)
         self._description = description
         self._videos: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add_video(self, file_names: Sequence[str], size: tuple[int, int], tracks: Sequence[TrackAnnotation]) -> int:
+    def add_video(
+        self,
+        file_names: Sequence[str],
+        size: tuple[int, int],
+        tracks: Sequence[TrackAnnotation],
+        *,
+        ignored: Sequence[np.ndarray] = (),
+    ) -> int:
         """Add a video; tracks without a mask are left out.
 
         Args:
             file_names: One for each frame, relative to the folder of the images.
             size: Height and width.
             tracks: Its objects.
+            ignored: For each frame, the pixels that nothing is said of, ``(H, W)`` bool; empty if there are none.
 
         Returns:
             The id of the video, counted from 1.
@@ -60,6 +72,9 @@ class DatasetWriter:
         height, width = size
         video = {"id": video_id, "width": width, "height": height, "length": len(file_names)}
         self._videos.append({**video, "file_names": list(file_names)})
+        if any(mask.any() for mask in ignored):
+            masks = [encode_masks(mask[None])[0] if mask.any() else None for mask in ignored]
+            self._videos[-1]["ignore_segmentations"] = masks
         for track in tracks:
             if track.category_id not in self._categories:
                 raise ValueError(f"category_id must be one of {sorted(self._categories)}, got {track.category_id}.")
@@ -72,11 +87,15 @@ class DatasetWriter:
         document = {
             "info": {"description": self._description},
             "licenses": [],
-            "categories": [{"id": key, "name": name} for key, name in sorted(self._categories.items())],
+            "categories": [self._category(key) for key in sorted(self._categories)],
             "videos": self._videos,
             "annotations": self._annotations,
         }
         write_json(path, document)
+
+    def _category(self, key: int) -> dict[str, Any]:
+        is_thing = {"isthing": int(key not in self._stuff)} if self._stuff else {}
+        return {"id": key, "name": self._categories[key], **is_thing}
 
     def _entry(self, track: TrackAnnotation, video: dict[str, Any]) -> dict[str, Any]:
         masks = [track.segmentations.get(frame) for frame in range(video["length"])]

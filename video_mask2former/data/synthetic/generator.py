@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation, write_jpeg
 from video_mask2former.data.synthetic.composites import AnnotatedBackdrop, AnnotatedSource, PhotoBackdrop, random_cutout
-from video_mask2former.data.synthetic.scenes import Backdrop, PaintedBackdrop, Scene, random_motion
+from video_mask2former.data.synthetic.scenes import Backdrop, PaintedBackdrop, Scene, StuffBackdrop, random_motion
 from video_mask2former.data.synthetic.sprites import SHAPES, ShapeSprite, Sprite
+from video_mask2former.data.synthetic.stuff import STUFF
 from video_mask2former.rle import Rle, encode_masks
 
 MIN_SIDE = 16  # of a frame; less shows nothing
@@ -31,6 +32,8 @@ class SceneStyle:
         photos: Photographs used as backdrops; none means painted ones.
         source: An annotated dataset: its objects are cut out and pasted, its videos are the backdrops, with their own
             objects. None means shapes (:data:`~video_mask2former.data.synthetic.sprites.SHAPES`).
+        has_stuff: Put the objects into landscapes of painted stuff
+            (:data:`~video_mask2former.data.synthetic.stuff.STUFF`), which are annotated, too, for panoptic models.
     """
 
     num_frames: int = 12
@@ -39,10 +42,13 @@ class SceneStyle:
     object_sides: tuple[float, float] = (0.15, 0.5)
     photos: Sequence[Path] = field(default=())
     source: AnnotatedSource | None = None
+    has_stuff: bool = False
 
     def __post_init__(self) -> None:
         if self.photos and self.source is not None:
             raise ValueError("give photos or an annotated source, not both: a source has backdrops of its own.")
+        if self.photos and self.has_stuff:
+            raise ValueError("give photos or has_stuff, not both: photos say nothing of their stuff.")
         if self.num_frames < 1 or min(self.size) < MIN_SIDE:
             raise ValueError(
                 f"videos need at least one frame and {MIN_SIDE} x {MIN_SIDE} pixels, got {self.num_frames} frames and "
@@ -56,6 +62,15 @@ class SceneStyle:
     @property
     def categories(self) -> dict[int, str]:
         """Category id to name."""
+        return self._things | {self.first_stuff_id + kind: name for kind, name in enumerate(STUFF) if self.has_stuff}
+
+    @property
+    def first_stuff_id(self) -> int:
+        """Category id of the first kind of stuff: those of things come before."""
+        return max(self._things) + 1
+
+    @property
+    def _things(self) -> dict[int, str]:
         if self.source is None:
             return {index + 1: name for index, name in enumerate(SHAPES)}
         annotations = self.source.annotations
@@ -73,7 +88,8 @@ def write_synthetic_dataset(folder: str | os.PathLike[str], num_videos: int, sty
     if num_videos < 1:
         raise ValueError(f"num_videos must be at least 1, got {num_videos}.")
     folder = Path(folder)
-    writer = DatasetWriter(style.categories, description=f"synthetic videos, seed {seed}")
+    stuff = frozenset(key for key in style.categories if style.has_stuff and key >= style.first_stuff_id)
+    writer = DatasetWriter(style.categories, description=f"synthetic videos, seed {seed}", stuff=stuff)
     for number in tqdm(range(num_videos), desc="synthetic videos", unit="video", disable=None):
         scene = random_scene(style, np.random.default_rng((seed, number)))
         names = [f"{number:05d}/{time:05d}.jpg" for time in range(style.num_frames)]
@@ -82,7 +98,8 @@ def write_synthetic_dataset(folder: str | os.PathLike[str], num_videos: int, sty
             picture, owner = scene.render(time)
             write_jpeg(folder / "JPEGImages" / name, picture)
             owners.append(owner)
-        writer.add_video(names, style.size, tracks_of(owners, scene.category_ids))
+        void = [owner == 0 for owner in owners] if style.has_stuff else ()
+        writer.add_video(names, style.size, tracks_of(owners, scene.category_ids), ignored=void)
     path = folder / "instances.json"
     writer.write(path)
     return path
@@ -123,6 +140,8 @@ def tracks_of(owners: Sequence[np.ndarray], category_ids: Sequence[int]) -> list
 
 
 def _random_backdrop(style: SceneStyle, rng: np.random.Generator) -> Backdrop:
+    if style.has_stuff:
+        return StuffBackdrop(style.size, rng, style.first_stuff_id)
     if style.source is not None:
         video_index = int(rng.integers(len(style.source.annotations)))
         return AnnotatedBackdrop(style.source, video_index, style.num_frames, style.size, rng)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.data.synthetic.sprites import Sprite, smooth_noise
+from video_mask2former.data.synthetic.stuff import STUFF, stuff_texture
 
 
 class Backdrop(Protocol):
@@ -118,6 +119,37 @@ class PaintedBackdrop:
         """See :class:`Backdrop`."""
         picture = self._camera.view(time)
         return picture, np.zeros(picture.shape[:2], np.int32)
+
+
+class StuffBackdrop:
+    """A painted landscape of two to four kinds of stuff, with a spot here and there that is none, drifting by.
+
+    Args:
+        size: Height and width.
+        rng: Source of regions, textures and drift.
+        first_category_id: Category id of the first of :data:`~video_mask2former.data.synthetic.stuff.STUFF`.
+    """
+
+    def __init__(self, size: tuple[int, int], rng: np.random.Generator, first_category_id: int) -> None:
+        wide = (int(1.3 * size[0]), int(1.3 * size[1]))
+        kinds = np.sort(rng.permutation(len(STUFF))[: int(rng.integers(2, len(STUFF) + 1))])
+        self.category_ids = tuple(first_category_id + int(kind) for kind in kinds)
+        # stuff comes in wide bands that bend: sky is above water, more often than not
+        heights = np.linspace(0, 1, wide[0])[:, None] + 0.5 * (smooth_noise(wide, 3, rng) - 0.5)
+        bounds = np.sort(rng.uniform(0.15, 0.85, len(kinds) - 1))
+        self._owners = (np.searchsorted(bounds, heights) + 1).astype(np.int32)
+        picture = smooth_noise(wide, 40, rng)[..., None].repeat(3, axis=2) * 255
+        for number, kind in enumerate(kinds, start=1):
+            is_here = self._owners == number
+            picture[is_here] = stuff_texture(int(kind), wide, rng)[is_here]
+        is_void = smooth_noise(wide, 5, rng) > 0.93
+        self._owners[is_void] = 0
+        picture[is_void] = 255 * rng.random(3)
+        self._camera = PanningCamera(np.clip(picture, 0, 255).astype(np.uint8), size, rng)
+
+    def render(self, time: int) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Backdrop`."""
+        return self._camera.view(time), self._camera.view(time, self._owners)
 
 
 class PanningCamera:
