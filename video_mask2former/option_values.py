@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from video_mask2former.messages import shortened
 
@@ -79,6 +80,11 @@ def parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
     if get_origin(hint) is tuple or get_origin(hint) in _SEQUENCES:
         assert isinstance(value, (list, tuple))
         return _parse_items(value, hint, key, origin)
+    if is_typeddict(hint):
+        return _parse_fields(value, hint, key, origin)  # type: ignore[arg-type]
+    if get_origin(hint) in _MAPPINGS:
+        item = get_args(hint)[1]
+        return {name: parse_value(part, item, f"{key}.{name}", origin) for name, part in value.items()}  # type: ignore[attr-defined]
     return float(value) if hint is float else value  # type: ignore[arg-type]
 
 
@@ -115,6 +121,8 @@ def fits(value: object, hint: Any) -> bool:
         return isinstance(value, Mapping) and is_plain(value)
     if hint in (int, float) and isinstance(value, bool):
         return False
+    if is_typeddict(hint):
+        return isinstance(value, Mapping)
     if not isinstance(hint, type):
         return False
     return isinstance(value, (int, float) if hint is float else hint)
@@ -134,8 +142,35 @@ def describe(hint: Any) -> str:
         if origin is not tuple or members[-1] is Ellipsis:
             return f"a list, each element {describe(members[0])}"
         return f"a list of {len(members)}: " + ", ".join(describe(member) for member in members)
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Any: "plain YAML"}
+    if is_typeddict(hint) or origin in _MAPPINGS:
+        return "a mapping"
+    names = {
+        list: "a list",
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "a string",
+        Any: "plain YAML",
+    }
     return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _parse_fields(value: Mapping[str, Any], hint: Any, key: str, origin: str) -> dict[str, Any]:
+    """The entries of a mapping that a ``TypedDict`` declares are checked, others stay as they are."""
+    prefix = f"{key}." if key else ""
+    missing = sorted(hint.__required_keys__ - value.keys())
+    if missing:
+        raise ValueError(f"{prefix}{missing[0]} is missing in {origin}; there are {shortened(list(value))}.")
+    hints = _hints_of(hint)
+    return {
+        name: parse_value(item, hints[name], f"{prefix}{name}", origin) if name in hints else item
+        for name, item in value.items()
+    }
+
+
+@functools.cache
+def _hints_of(hint: Any) -> dict[str, Any]:
+    return get_type_hints(hint, include_extras=True)
 
 
 def _parse_items(value: list[Any] | tuple[Any, ...], hint: Any, key: str, origin: str) -> tuple[Any, ...]:

@@ -74,8 +74,11 @@ def test_a_checkpoint_in_several_files(tmp_path):
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ("{", "is not an index of a checkpoint"),
-        ('{"weight_map": {"x": "../x.safetensors"}}', "which is not beside it"),
+        ("{", "is not a JSON file"),
+        ("[]", "as every index of a checkpoint does"),
+        ('{"weight_map": {"x": 7}}', "weight_map.x must be a string, got 7"),
+        ("{}", "weight_map is missing in"),
+        ('{"weight_map": {"x": "../x.safetensors"}}', "which is no part of a checkpoint beside it"),
         ('{"weight_map": {"missing": "part.safetensors"}}', "first: 'missing'"),
     ],
 )

@@ -170,7 +170,7 @@ def test_class_names_and_normalisation_are_taken_along(record):
     [
         (lambda values: values.update(model_type="maskformer"), "model_type in config.json of x must be 'mask2former'"),
         (lambda values: values.update(pre_norm=True), "pre_norm in config.json of x must be False, got True"),
-        (lambda values: values.pop("num_queries"), "lacks num_queries"),
+        (lambda values: values.pop("num_queries"), "num_queries is missing in"),
         (lambda values: values.pop("backbone_config"), "has no backbone_config"),
         (
             lambda values: values["backbone_config"].update(model_type="resnet"),
@@ -202,7 +202,7 @@ def test_broken_folders_say_so(tmp_path):
     with pytest.raises(ValueError, match="is not a JSON file"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="must hold a JSON object, got list"):
+    with pytest.raises(ValueError, match="must hold an object, as every JSON file does, got a list"):
         read_config(tmp_path)
 
 

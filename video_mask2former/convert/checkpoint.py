@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
+import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.convert.restricted_pickle import load_arrays
+from video_mask2former.documents import read_json
+from video_mask2former.messages import shortened
+from video_mask2former.option_values import parse_value
 
 # In the order they are looked for in a folder.
 FOLDER_FILES = (
@@ -30,10 +34,23 @@ FOLDER_FILES = (
 _INDEX_SUFFIX = ".index.json"
 _WEIGHT_KEYS = ("model", "state_dict", "blobs")
 _CONFIG_KEY = "config"
+_DTYPES = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool}
+    | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
+# What torch raises for a damaged file, by where the damage is
+_TORCH_ERRORS = (
+    *(RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile, UnicodeError),
+)
 _URL = re.compile(r"[a-z0-9]+://")
 _DETECTRON2_SCHEME, _DETECTRON2_FILES = "detectron2://", "https://dl.fbaipublicfiles.com/detectron2/"
 # How torch.save began before it wrote zip files.
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+class _ShardIndex(TypedDict):
+    weight_map: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -119,15 +136,13 @@ def _find_file(path: Path) -> Path:
 
 def _read_parts(index: Path) -> Checkpoint:
     """A checkpoint in several files, which an index lists."""
-    try:
-        file_of_key: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{index} is not an index of a checkpoint: {error!r}.") from error
+    content = parse_value(read_json(index, dict, "index of a checkpoint"), _ShardIndex, "", str(index))
+    file_of_key: Mapping[str, str] = content["weight_map"]
     weights: dict[str, Tensor] = {}
     config: str | Mapping[str, Any] | None = None
     for name in sorted(set(file_of_key.values())):
-        if Path(name).name != name:
-            raise ValueError(f"{index} names the file {name!r}, which is not beside it.")
+        if Path(name).name != name or name.endswith(_INDEX_SUFFIX):
+            raise ValueError(f"{index} names the file {shortened(name)}, which is no part of a checkpoint beside it.")
         part = read_checkpoint(index.parent / name)
         weights |= part.weights
         config = config or part.config
@@ -140,15 +155,16 @@ def _read_parts(index: Path) -> Checkpoint:
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            weights = {key: _checked(key, file.get_tensor(key), path) for key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} is a damaged safetensors file: {error}. Download it again.") from error
     return Checkpoint(weights, metadata.get(_CONFIG_KEY))
 
 
 def _read_torch(path: Path) -> Checkpoint:
     try:
+        _check_is_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -157,7 +173,7 @@ def _read_torch(path: Path) -> Checkpoint:
             f"{path} was refused, since it holds more than tensors and plain containers{culprit}, and no code is run. "
             "Whoever trusts it can save its weights alone: torch.save({'model': weights}, FILE)."
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except _TORCH_ERRORS as error:
         if "TorchScript" in str(error):
             raise ValueError(f"{path} is a TorchScript program, not a checkpoint of weights.") from error
         raise ValueError(f"{path} is a damaged torch file: {_first_line(error)} Download it again.") from error
@@ -184,20 +200,47 @@ def _from_content(content: object, path: Path) -> Checkpoint:
             config = content.get(_CONFIG_KEY)
     if not isinstance(weights, Mapping):
         raise ValueError(f"{path} holds {type(weights).__name__}, expected a mapping of names to tensors.")
-    tensors = {str(key): _to_tensor(value) for key, value in weights.items() if isinstance(value, (Tensor, np.ndarray))}
+    tensors = {
+        str(key): _to_tensor(str(key), value, path)
+        for key, value in weights.items()
+        if isinstance(value, (Tensor, np.ndarray))
+    }
     if not tensors:
-        raise ValueError(f"{path} holds no tensors; its entries are {[str(key) for key in weights][:5]}.")
+        raise ValueError(f"{path} holds no tensors; its entries are {shortened(list(weights))}.")
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     return Checkpoint(tensors, config if isinstance(config, (str, Mapping)) else None)
 
 
-def _to_tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if value.dtype.kind not in "fiub":
-        raise ValueError(f"arrays of a checkpoint must hold numbers, got one of dtype {value.dtype}.")
-    return torch.from_numpy(np.array(value, order="C", dtype=value.dtype.newbyteorder("=")))
+def _to_tensor(key: str, value: Tensor | np.ndarray[Any, Any], path: Path) -> Tensor:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+            raise ValueError(f"{shortened(key)} in {path} must hold numbers, got an array of dtype {value.dtype}.")
+        value = torch.from_numpy(np.array(value, order="C", dtype=value.dtype.newbyteorder("=")))
+    return _checked(key, value, path)
+
+
+def _checked(key: str, tensor: Tensor, path: Path) -> Tensor:
+    """The same tensor, if it holds a number of its own for each element, in a type that computes."""
+    kind = "sparse" if tensor.layout != torch.strided else "nested" if tensor.is_nested else tensor.device.type
+    if tensor.is_quantized or tensor.dtype not in _DTYPES:
+        kind = str(tensor.dtype).removeprefix("torch.")
+    elif kind == "cpu":
+        if tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes():
+            return tensor.detach()
+        kind = "expanded"
+    raise ValueError(
+        f"{shortened(key)} in {path} is a {kind} tensor; weights are plain numbers: floats, integers or booleans."
+    )
+
+
+def _check_is_stored(path: Path) -> None:
+    """Torch never compresses what it writes; a file that somebody else has compressed could fill any memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**26:
+            raise ValueError("it is compressed, which torch does not do.")
 
 
 def _to_array(key: str, tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -20,6 +20,8 @@ from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
 from video_mask2former.convert.key_map import nearest
 from video_mask2former.convert.vita_config import REFINING, TRACKING, object_token_options
 from video_mask2former.documents import PlainLoader, check_plain, read_layers
+from video_mask2former.messages import shortened
+from video_mask2former.option_values import describe
 
 _BASE = "_BASE_"
 _DETECTRON2_URL = "detectron2://ImageNetPretrained/"
@@ -37,6 +39,8 @@ _CLASS_LIST_OF_DATASET = (
     ("ade20k_sem_seg", "ade20k_semantic", 150),
 )
 _BACKBONES = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
+# Lists in whose place one value may stand
+_ALSO_SINGLE = {"INPUT.MIN_SIZE_TRAIN": int, "DATASETS.TRAIN": str, "DATASETS.TEST": str}
 _MAX_SIZES = 100
 _MAX_LITERAL = 1000  # characters; the nested ones of a longer text would exhaust Python's own parser
 _COLOR_AUGMENTATIONS = {"brightness", "contrast", "saturation"}
@@ -72,9 +76,11 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
     unknown = [key for key in given if key not in KEYS]
     if unknown:
         raise ValueError(
-            f"unknown key {unknown[0]!r} in {origin}{nearest(unknown[0], KEYS)}. "
+            f"unknown key {shortened(unknown[0])} in {origin}{nearest(str(unknown[0])[:80], KEYS)}. "
             "Add it to the table of video_mask2former/convert/detectron2_keys.py if it means nothing here."
         )
+    for key, value in given.items():
+        _check_type(key, value, origin)
     flat = DEFAULTS | given
     options: dict[str, Any] = {}
     for key, value in flat.items():
@@ -82,13 +88,16 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         if isinstance(rule, Built):
             if value not in rule.values:
                 expected = " or ".join(repr(choice) for choice in rule.values)
-                raise ValueError(f"{key} must be {expected}, got {value!r} in {origin}: {rule.reason}.")
+                raise ValueError(f"{key} must be {expected}, got {shortened(value)} in {origin}: {rule.reason}.")
         elif isinstance(rule, Option):
-            converted = rule.convert(value)
+            try:
+                converted = rule.convert(value)
+            except (TypeError, AttributeError, OverflowError) as error:
+                raise ValueError(f"{key} cannot be {shortened(value)} in {origin}: {error}.") from error
             if options.setdefault(rule.name, converted) != converted:
                 raise ValueError(
                     f"{key} must agree with the other key for {rule.name}, {options[rule.name]!r}, "
-                    f"got {value!r} in {origin}."
+                    f"got {shortened(value)} in {origin}."
                 )
         else:
             assert isinstance(rule, (Combined, Unused))
@@ -113,6 +122,18 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = _literal(value)
     return flat
+
+
+def _check_type(key: str, value: object, origin: str) -> None:
+    """As detectron2 has it: a value is of the type of the default, but for integers as floats, and lists of one."""
+    default = DEFAULTS.get(key)
+    if default is None or type(value) is type(default) or (isinstance(default, float) and type(value) is int):
+        return
+    if type(value) is _ALSO_SINGLE.get(key):
+        return
+    raise ValueError(
+        f"{key} must be {describe(type(default))}, such as {default!r}, got {shortened(value)} in {origin}."
+    )
 
 
 def _literal(value: object) -> object:
@@ -149,7 +170,7 @@ def _classes(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def _backbone(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     name = flat["MODEL.BACKBONE.NAME"]
     if name not in _BACKBONES:
-        raise ValueError(f"MODEL.BACKBONE.NAME must be {' or '.join(_BACKBONES)}, got {name!r} in {origin}.")
+        raise ValueError(f"MODEL.BACKBONE.NAME must be {' or '.join(_BACKBONES)}, got {shortened(name)} in {origin}.")
     return {"model.backbone.name": _BACKBONES[name]}
 
 
@@ -218,7 +239,9 @@ def _schedule(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     schedules = {"WarmupMultiStepLR": "multistep", "WarmupPolyLR": "polynomial"}
     name = flat["SOLVER.LR_SCHEDULER_NAME"]
     if name not in schedules:
-        raise ValueError(f"SOLVER.LR_SCHEDULER_NAME must be {' or '.join(schedules)}, got {name!r} in {origin}.")
+        raise ValueError(
+            f"SOLVER.LR_SCHEDULER_NAME must be {' or '.join(schedules)}, got {shortened(name)} in {origin}."
+        )
     steps = flat["SOLVER.STEPS"] if name == "WarmupMultiStepLR" else []
     clip_norm = flat["SOLVER.CLIP_GRADIENTS.CLIP_VALUE"] if flat["SOLVER.CLIP_GRADIENTS.ENABLED"] else 0.0
     return {

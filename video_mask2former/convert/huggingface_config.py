@@ -6,11 +6,14 @@ saved from, or the name of the folder, tells them apart.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from video_mask2former.documents import check_plain, read_json
+from video_mask2former.messages import shortened
+from video_mask2former.option_values import parse_value
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,6 @@ _LOSS_OPTIONS = {
     "oversample_ratio": "oversample_ratio",
     "importance_sample_ratio": "importance_sample_ratio",
 }
-_NEEDED = ("dim_feedforward", *_MODEL_OPTIONS.values(), *_PIXEL_DECODER_OPTIONS.values(), "decoder_layers")
 
 # What the configuration must say, where it says anything, for this model to compute the same; the first is written.
 _SUPPORTED: dict[str, tuple[object, ...]] = {
@@ -69,6 +71,67 @@ _SUPPORTED_RESNET: dict[str, tuple[object, ...]] = {
     "num_channels": (3,),
 }
 _RESNET_DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+
+
+class _NeededSwin(TypedDict):
+    embed_dim: int
+    depths: tuple[int, int, int, int]
+    num_heads: tuple[int, int, int, int]
+    window_size: int
+
+
+class _Swin(_NeededSwin, total=False):
+    """The options of a Swin backbone that are read."""
+
+    drop_path_rate: float
+
+
+class _ResNet(TypedDict):
+    depths: tuple[int, int, int, int]
+
+
+class _NeededConfig(TypedDict):
+    backbone_config: Mapping[str, Any]
+    num_queries: int
+    hidden_dim: int
+    num_attention_heads: int
+    dim_feedforward: int
+    encoder_layers: int
+    encoder_feedforward_dim: int
+    mask_feature_size: int
+    decoder_layers: int
+
+
+class _Config(_NeededConfig, total=False):
+    """The keys of ``config.json`` that are read."""
+
+    model_type: str
+    feature_size: int
+    architectures: Sequence[str] | None
+    id2label: Mapping[str, str] | None
+    num_labels: int
+    class_weight: float
+    mask_weight: float
+    dice_weight: float
+    no_object_weight: float
+    train_num_points: int
+    oversample_ratio: float
+    importance_sample_ratio: float
+
+
+class _Preprocessor(TypedDict, total=False):
+    """The keys of ``preprocessor_config.json`` that are read."""
+
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    size: Any
+
+
+class _Sides(TypedDict):
+    shortest_edge: int
+    longest_edge: int
+
+
 _NUM_POINTS = 4  # of the pixel decoder; they have no option for it
 
 _TASKS = ("panoptic", "semantic", "instance")
@@ -86,9 +149,11 @@ def read_huggingface_config(folder: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no ``config.json``.
         ValueError: If it is not of a Mask2Former whose parts this package has.
     """
-    values = _read_json(folder / HUGGINGFACE_CONFIG)
-    preprocessor = folder / HUGGINGFACE_PREPROCESSOR
-    return convert_config(values, _read_json(preprocessor) if preprocessor.is_file() else {}, str(folder))
+    config, preprocessor = folder / HUGGINGFACE_CONFIG, folder / HUGGINGFACE_PREPROCESSOR
+    if not config.is_file():
+        raise FileNotFoundError(f"no {config.name} in {folder}. A Hugging Face folder has it beside its weights.")
+    values, steps = _read(config), _read(preprocessor) if preprocessor.is_file() else {}
+    return convert_config(values, steps, str(folder))
 
 
 def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -100,12 +165,19 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
         origin: Name of the folder, for errors, and to recognise task and video checkpoints by.
     """
     _check_supported(values, origin)
+    values = parse_value(values, _Config, "", f"config.json of {origin}")
+    if values.get("feature_size", values["hidden_dim"]) != values["hidden_dim"]:
+        raise ValueError(
+            f"feature_size and hidden_dim in config.json of {origin} must be equal, "
+            f"got {values['feature_size']} and {values['hidden_dim']}."
+        )
+    preprocessor = parse_value(preprocessor, _Preprocessor, "", f"preprocessor_config.json of {origin}")
     is_video = _is_video(values, origin)
     model = {ours: values[theirs] for ours, theirs in _MODEL_OPTIONS.items()} | {
-        "num_classes": len(values["id2label"]) if "id2label" in values else values.get("num_labels", 2),
+        "num_classes": len(values["id2label"]) if values.get("id2label") else values.get("num_labels", 2),
         "class_list": None,
         "class_names": _class_names(values),
-        "backbone": _backbone_options(values["backbone_config"]),
+        "backbone": _backbone_options(values["backbone_config"], origin),
         "pixel_decoder": {ours: values[theirs] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
         "decoder": {
             "num_layers": values["decoder_layers"] - 1,
@@ -188,7 +260,7 @@ def _check_supported(values: Mapping[str, Any], origin: str) -> None:
     backbone = values.get("backbone_config")
     if not isinstance(backbone, Mapping):
         raise ValueError(
-            f"config.json of {origin} has no backbone_config, got model_type {values.get('model_type')!r}. "
+            f"config.json of {origin} has no backbone_config, got model_type {shortened(values.get('model_type'))}. "
             "Only Mask2Former checkpoints with their backbone's configuration inside can be read."
         )
     kinds = (*_SUPPORTED_SWIN["model_type"], *_SUPPORTED_RESNET["model_type"])
@@ -200,28 +272,23 @@ def _check_supported(values: Mapping[str, Any], origin: str) -> None:
         for key, allowed in supported.items():
             if key in section and section[key] not in allowed:
                 expected = " or ".join(repr(value) for value in allowed)
-                raise ValueError(f"{prefix}{key} in config.json of {origin} must be {expected}, got {section[key]!r}.")
-    missing = [key for key in _NEEDED if key not in values]
-    if missing:
-        raise ValueError(f"config.json of {origin} lacks {', '.join(missing)}.")
-    if values.get("feature_size", values["hidden_dim"]) != values["hidden_dim"]:
-        raise ValueError(
-            f"feature_size and hidden_dim in config.json of {origin} must be equal, "
-            f"got {values['feature_size']} and {values['hidden_dim']}."
-        )
+                raise ValueError(
+                    f"{prefix}{key} in config.json of {origin} must be {expected}, got {shortened(section[key])}."
+                )
 
 
-def _backbone_options(backbone: Mapping[str, Any]) -> dict[str, Any]:
+def _backbone_options(backbone: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if backbone.get("model_type") == "resnet":
-        depths = list(backbone["depths"])
+        depths = list(parse_value(backbone, _ResNet, "backbone_config", f"config.json of {origin}")["depths"])
         return {"name": "resnet", "depth": next(k for k, v in _RESNET_DEPTHS.items() if v == depths)}
+    backbone = parse_value(backbone, _Swin, "backbone_config", f"config.json of {origin}")
     return {
         "name": "swin",
         "embed_dim": backbone["embed_dim"],
         "depths": list(backbone["depths"]),
         "num_heads": list(backbone["num_heads"]),
         "window_size": backbone["window_size"],
-        "drop_path_rate": float(backbone.get("drop_path_rate", 0.0)),
+        "drop_path_rate": backbone.get("drop_path_rate", 0.0),
     }
 
 
@@ -247,7 +314,10 @@ def _make_backbone_config(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 def _class_names(values: Mapping[str, Any]) -> list[str]:
     """The names in index order; none where they are only placeholders."""
-    labels = {int(index): str(name) for index, name in values.get("id2label", {}).items()}
+    labels = values.get("id2label") or {}
+    if not all(index.isdecimal() and len(index) < 10 for index in labels):
+        raise ValueError(f"the keys of id2label in config.json must be class indices, got {shortened(list(labels))}.")
+    labels = {int(index): name for index, name in labels.items()}
     names = [labels[index] for index in sorted(labels)]
     return [] if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
@@ -262,6 +332,7 @@ def _inference(
         options = {"mode": "online", "window": 1, "short_side": 800, "top_k": 100}
     size = preprocessor.get("size")
     if isinstance(size, Mapping) and {"shortest_edge", "longest_edge"} <= size.keys():
+        size = parse_value(size, _Sides, "size", f"preprocessor_config.json of {origin}")
         options |= {"short_side": size["shortest_edge"], "max_side": size["longest_edge"]}
     return {"task": task, "inference": options}
 
@@ -285,13 +356,6 @@ def _places(values: Mapping[str, Any], origin: str) -> tuple[str, str]:
     return Path(origin).resolve().name, str(values.get("_name_or_path", ""))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}. A Hugging Face folder has it beside its weights.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = check_plain(read_json(path), f"{path} cannot be read")
     return values

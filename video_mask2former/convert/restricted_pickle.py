@@ -8,6 +8,7 @@ afterwards, from recorded bytes of a numeric type.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections import OrderedDict
 from typing import IO, Any
@@ -104,6 +105,8 @@ class _Tensor(_Sealed):
         end = 0 if 0 in size else offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if end * self.value.element_size() > storage.memory.nbytes():
             raise _Refused(f"it has a tensor {size} that lies outside of its memory")
+        if self.value.element_size() * math.prod(size) > storage.memory.nbytes():
+            raise _Refused(f"it has a tensor {size} that repeats what is in its memory")
         self.value.set_(storage.memory, offset, size, stride)
 
 
@@ -142,7 +145,12 @@ for _core in ("numpy.core", "numpy._core"):
     _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _ArrayFromBuffer
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler):
+    """The reader that is written in Python; the one in C makes room for as many entries as a pickle says it has.
+
+    A checkpoint has some thousand instructions around bytes that are read at once, so that this one is as fast.
+    """
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _STAND_INS:
             raise _Refused(f"it asks for {module}.{name}")
@@ -156,7 +164,7 @@ def load_arrays(file: IO[bytes]) -> Any:
         ValueError: If the pickle names anything else, or is damaged.
     """
     try:
-        return _resolve(_ArrayUnpickler(file, encoding="latin1").load())
+        return _resolve(_ArrayUnpickler(file, encoding="latin1").load(), {})
     except _Refused as error:
         raise ValueError(
             f"the pickle was refused: {error}. Only numbers, arrays and plain containers are read, and no code is run."
@@ -177,12 +185,19 @@ def load_arrays(file: IO[bytes]) -> Any:
         raise ValueError(f"the pickle is damaged ({type(error).__name__}: {error}). Download it again.") from error
 
 
-def _resolve(value: Any) -> Any:
-    """The same object with real arrays, numbers and bytes in place of what stood for them."""
+def _resolve(value: Any, done: dict[int, Any]) -> Any:
+    """The same object with real arrays, numbers and bytes in place of what stood for them.
+
+    What is in several places is made once: a container that holds another ten times, and so on, is small in a file.
+    """
     if isinstance(value, (_Array, _Scalar, _Bytes, _Tensor, _Parameter)):
         return value.value
-    if isinstance(value, dict):
-        return {_resolve(key): _resolve(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(item) for item in value)
-    return value
+    if not isinstance(value, (dict, list, tuple)):
+        return value
+    if id(value) not in done:
+        done[id(value)] = None  # of a container that holds itself, which no checkpoint does
+        if isinstance(value, dict):
+            done[id(value)] = {_resolve(key, done): _resolve(item, done) for key, item in value.items()}
+        else:
+            done[id(value)] = type(value)(_resolve(item, done) for item in value)
+    return done[id(value)]

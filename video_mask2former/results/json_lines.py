@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "video_mask2former.frames"
 VERSION = 1
+_LONE_SURROGATES = "backslashreplace"  # the escape that JSON has for them
 
 
 class JsonLinesWriter:
@@ -72,9 +73,9 @@ class JsonLinesWriter:
         self._class_names = tuple(class_names)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if resume and self.path.exists() and self._continue_existing():
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = self.path.open("a", encoding="utf-8", errors=_LONE_SURROGATES)
             return
-        self._file = self.path.open("w", encoding="utf-8")
+        self._file = self.path.open("w", encoding="utf-8", errors=_LONE_SURROGATES)
         self._append(
             {
                 "format": FORMAT,
@@ -176,7 +177,7 @@ class JsonLinesReader:
         if not self.path.is_file():
             raise FileNotFoundError(f"no such file: {self.path}.")
         place = f"{self.path}, line 1"
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open("rb") as file:
             header = _parse(file.readline(), place)
         require_format(header, FORMAT, VERSION, place)
         self.size = (require_index(header, "height", place), require_index(header, "width", place))
@@ -191,11 +192,11 @@ class JsonLinesReader:
             ValueError: If a line other than an incomplete last one does not have the form.
         """
         previous = -1
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1:
                     continue
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     logger.warning("%s ends in the middle of line %d; it is left out", self.path, number)
                     return
                 place = f"{self.path}, line {number}"
@@ -219,5 +220,5 @@ class JsonLinesReader:
         return FrameInstances(require_index(entry, "frame", place), self.size, ids, labels, scores, masks)
 
 
-def _parse(line: str, place: str) -> Any:
+def _parse(line: bytes, place: str) -> Any:
     return parse_json(line, f"{place} is not valid JSON")

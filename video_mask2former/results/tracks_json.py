@@ -41,6 +41,7 @@ from video_mask2former.structures import Track, VideoInstances
 
 FORMAT = "video_mask2former.tracks"
 VERSION = 1
+_LONE_SURROGATES = "backslashreplace"  # the escape that JSON has for them
 
 
 def write_tracks(
@@ -62,7 +63,7 @@ def write_tracks(
     """
     if timestamps is not None and len(timestamps) != video.num_frames:
         raise ValueError(f"timestamps must have one time for each of {video.num_frames} frames, got {len(timestamps)}.")
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=_LONE_SURROGATES) as file:
         file.writelines(_lines(video, source, timestamps, damage))
 
 

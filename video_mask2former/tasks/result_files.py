@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from video_mask2former.data.annotations import AnnotationSet
 from video_mask2former.data.evaluation_sets import first_key
+from video_mask2former.documents import read_json
+from video_mask2former.messages import shortened
 from video_mask2former.metrics import without_classes
 from video_mask2former.results import read_coco_detections, read_youtube_vis
+from video_mask2former.rle import MAX_PIXELS
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
 
 _MEMBER = "results.json"
+_MOST_COMPRESSED = 200  # times smaller: masks are far from it
 
 
 def annotated_areas(path: str | os.PathLike[str]) -> dict[int, float] | None:
     """Annotation id to the area that a COCO file states; None if it does not state all of them."""
-    annotations = json.loads(Path(path).read_bytes()).get("annotations") or []
-    if not all("area" in annotation for annotation in annotations):
+    annotations = read_json(Path(path), dict, "annotation file").get("annotations") or []
+    if not all(annotation.get("area") is not None for annotation in annotations):
         return None
-    return {annotation["id"]: float(annotation["area"]) for annotation in annotations}
+    areas = {}
+    for annotation in annotations:
+        area = annotation["area"]
+        if not isinstance(area, (int, float)) or not 0 <= area <= MAX_PIXELS:
+            raise ValueError(
+                f"{path}, annotation {annotation['id']}: 'area' must be a number of pixels, got {shortened(area)}."
+            )
+        areas[annotation["id"]] = float(area)
+    return areas
 
 
 def read_predictions(
@@ -112,9 +124,19 @@ def _unpacked(path: Path) -> Iterator[Path]:
         if _MEMBER not in archive.namelist():
             raise ValueError(f"{path} must hold {_MEMBER} at its root, it holds: {', '.join(archive.namelist()[:5])}.")
         unpacked = Path(folder) / _MEMBER
-        with archive.open(_MEMBER) as source, unpacked.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        _unpack(archive, path, unpacked)
         try:
             yield unpacked
         except ValueError as error:
             raise ValueError(str(error).replace(str(unpacked), f"{path}:{_MEMBER}")) from error
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, target: Path) -> None:
+    entry = archive.getinfo(_MEMBER)
+    if entry.file_size > _MOST_COMPRESSED * entry.compress_size + 2**26:
+        raise ValueError(f"{path}: {_MEMBER} would unpack from {entry.compress_size} to {entry.file_size} bytes.")
+    try:
+        with archive.open(entry) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: {_MEMBER} in it cannot be unpacked: {error}. Pack it again, plainly.") from error
