@@ -113,7 +113,9 @@ def test_plug_in_a_backbone(tmp_path):
     assert "trained a ConvNet for 10 steps" in printed
     losses = [record["loss"] for record in read_records(tmp_path / "run" / "metrics.jsonl") if "loss" in record]
     assert len(losses) == 2 and losses[1] < losses[0]
-    assert load_config(tmp_path / "run" / "config.yaml").model.backbone.name == "plug_in_a_backbone:ConvNet"
+    assert (
+        load_config(tmp_path / "run" / "config.yaml").model.options["backbone"]["name"] == "plug_in_a_backbone:ConvNet"
+    )
 
 
 def test_write_a_tracker():

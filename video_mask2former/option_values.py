@@ -73,7 +73,10 @@ def parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
         members = [member for member in get_args(hint) if member is not types.NoneType]
         if value is None and len(members) < len(get_args(hint)):
             return None
-        fitting = next((member for member in members if fits(value, member)), members[0])
+        fitting = next((member for member in members if fits(value, member)), None)
+        if fitting is None:
+            expected = " or ".join(map(describe, members))
+            raise ValueError(f"{key} must be {expected}, got {shortened(value)} in {origin}.")
         return parse_value(value, fitting, key, origin)
     if not fits(value, hint):
         raise ValueError(f"{key} must be {describe(hint)}, got {shortened(value)} in {origin}.")
@@ -135,6 +138,8 @@ def describe(hint: Any) -> str:
         return describe(get_args(hint)[0])
     if origin in (Union, types.UnionType):
         return " or ".join("null" if member is types.NoneType else describe(member) for member in get_args(hint))
+    if origin is collections.abc.Callable:
+        return "a class or function"
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if origin is tuple or origin in _SEQUENCES:
