@@ -13,7 +13,7 @@ import torch
 
 from video_mask2former import distributed
 from video_mask2former.config import Config, Overrides, apply_overrides
-from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, identify_format, load_weights, read_checkpoint
+from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, identify_format, read_checkpoint
 from video_mask2former.data.evaluation_sets import open_evaluation_set
 from video_mask2former.engine import TrainingResult
 from video_mask2former.evaluation.measurement import measure
@@ -23,7 +23,7 @@ from video_mask2former.metrics import Report
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
 from video_mask2former.recipes.inference import build_settings
-from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.model import build_model, load_into
 from video_mask2former.recipes.source import config_of_checkpoint, read_config
 from video_mask2former.recipes.tasks import build_task
 from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
@@ -116,8 +116,8 @@ def load_with_config(
                 f"{config if weights is None else weights} is the backbone of a model only ({source.name}); all else "
                 "would stay random. Train with it as model.backbone.weights, or load it so with allow_partial=True."
             )
-        report = load_weights(
-            model, checkpoint.weights, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
+        report = load_into(
+            model, checkpoint, settings, allow_class_mismatch=allow_class_mismatch, allow_partial=allow_partial
         )
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
     return model.to(place).eval(), settings

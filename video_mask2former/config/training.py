@@ -44,6 +44,12 @@ class TrainingConfig(Section):
     amp_dtype: Literal["float32", "bfloat16", "float16"] = option(
         "bfloat16", "Type of autocast; float32 is no autocast."
     )
+    propagation_frames: int = option(
+        0,
+        "Train models whose queries propagate on chunks of so many frames of each clip: queries go on from chunk to "
+        "chunk, gradients do not, and memory does not depend on the length of the clip; 0 is whole clips.",
+        at_least=0,
+    )
     ema_decay: float = option(0.0, "Decay of a moving average of the weights; 0 is none.", at_least=0, at_most=1)
     compile: bool = option(False, "Compile the model with torch.compile.")
     output: str = option("output", "Folder of checkpoints, logs and pictures.")

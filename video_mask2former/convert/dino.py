@@ -12,6 +12,7 @@ from video_mask2former.convert.key_map import Concatenation, Entry, Ignored, Key
 from video_mask2former.convert.vit_keys import TIMM_BLOCKS, TIMM_DINOV2, separate_blocks
 from video_mask2former.ops.vit_resampling import resample_patch_kernel, resample_positions
 
+_IN_PYRAMID = "backbone.vit."
 _NO_MASKING = "stands for masked patches in pre-training"
 _POSITIONS, _CLASS, _PATCHES = "backbone.pos_embed", "backbone.cls_token", "backbone.patch_embed.weight"
 
@@ -109,6 +110,13 @@ def drop_key_bias(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return adapted
 
 
+def fit_pyramid(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under the names that they have in the model, whose backbone may be a pyramid on a ViT."""
+    if not any(key.startswith(_IN_PYRAMID) for key in own):
+        return dict(weights)
+    return {key.replace("backbone.", _IN_PYRAMID, 1): value for key, value in weights.items()}
+
+
 def fit_dinov2(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """DINOv2 resampled to a model's patches and positions.
 
@@ -122,8 +130,9 @@ def fit_dinov2(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
         ValueError: If positions have to be resampled to or from a grid that is no square.
     """
     fitted = dict(weights)
+    whole, own = own, _without_pyramid(own)
     if not {_POSITIONS, _CLASS, _PATCHES} <= own.keys() & weights.keys():
-        return fitted
+        return fit_pyramid(fitted, whole)
     positions = weights[_POSITIONS]
     if math.isqrt(positions.shape[1] - 1) ** 2 == positions.shape[1] - 1:
         fitted[_CLASS] = weights[_CLASS] + positions[:, :1]
@@ -139,4 +148,9 @@ def fit_dinov2(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
         positions = resample_positions(positions, *grids)
     fitted[_POSITIONS] = positions
     fitted[_PATCHES] = resample_patch_kernel(weights[_PATCHES], own[_PATCHES].shape[-1])
-    return fitted
+    return fit_pyramid(fitted, whole)
+
+
+def _without_pyramid(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's values under the names that a transformer has as backbone of a mask transformer."""
+    return {key.replace(_IN_PYRAMID, "backbone.", 1): value for key, value in own.items()}

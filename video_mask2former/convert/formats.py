@@ -11,6 +11,7 @@ from torch import Tensor
 from video_mask2former.convert import (
     dat,
     detectron2,
+    dino,
     huggingface,
     maskformer,
     max_deeplab,
@@ -18,6 +19,7 @@ from video_mask2former.convert import (
     struct_token,
     swin,
     torchvision,
+    vit_keys,
     vita,
 )
 from video_mask2former.convert.efficientnet_lite import EFFICIENTNET_LITE0
@@ -39,6 +41,9 @@ class CheckpointFormat:
         may_lack: Regular expression for parameters of ours that such a checkpoint never has.
         only_into: Regular expression for a parameter that the model must have, where it is known.
         adapt: Changes to values that differ in meaning, applied under our names.
+        fit: Further changes that depend on the model, whose own values come second.
+        needs_backbone: Whether a file gives only what is to be added to, or to stand beside, the weights of a published
+            backbone, which have to be in the model before.
     """
 
     name: str
@@ -48,6 +53,8 @@ class CheckpointFormat:
     may_lack: str | None = None
     only_into: str | None = None
     adapt: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    fit: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    needs_backbone: Callable[[Mapping[str, Tensor]], bool] | None = None
 
 
 OURS = CheckpointFormat(
@@ -59,6 +66,65 @@ DETECTRON2 = CheckpointFormat("detectron2", r"^sem_seg_head\.", detectron2.MASK2
 HUGGINGFACE = CheckpointFormat("huggingface", r"^model\.pixel_level_module\.", huggingface.MASK2FORMER)
 
 MASKFORMER = CheckpointFormat("MaskFormer", r"^sem_seg_head\.predictor\.transformer\.decoder\.", maskformer.MASKFORMER)
+
+_PYRAMID = r"backbone\.levels\."
+
+VIT_MODELS = (
+    CheckpointFormat("EoMT", r"^network\.q\.weight$", vit_keys.EOMT, needs_backbone=vit_keys.is_delta),
+    CheckpointFormat("VidEoMT", r"^backbone\.q\.weight$", vit_keys.VIDEOMT),
+    CheckpointFormat("PMT", r"^backbone\.decoder\.q\.weight$", vit_keys.PMT),
+    CheckpointFormat(
+        "PMT for images",
+        r"^network\.decoder\.q\.weight$",
+        vit_keys.PMT_IMAGE_DINOV3,
+        may_lack=r"backbone\.",
+        needs_backbone=lambda weights: True,
+    ),
+)
+VIT_BACKBONES = (
+    CheckpointFormat(
+        "timm DINOv3",
+        r"^blocks\.0\.gamma_1$",
+        dino.TIMM_DINOV3,
+        is_backbone=True,
+        may_lack=_PYRAMID,
+        adapt=dino.drop_key_bias,
+        fit=dino.fit_pyramid,
+    ),
+    CheckpointFormat(
+        "DINOv3",
+        r"^storage_tokens$",
+        dino.DINOV3,
+        is_backbone=True,
+        may_lack=_PYRAMID,
+        adapt=dino.drop_key_bias,
+        fit=dino.fit_pyramid,
+    ),
+    CheckpointFormat(
+        "huggingface DINOv3",
+        r"^(model\.)?layer\.0\.attention\.q_proj\.weight$",
+        dino.HUGGINGFACE_DINOV3,
+        is_backbone=True,
+        may_lack=_PYRAMID,
+        fit=dino.fit_pyramid,
+    ),
+    CheckpointFormat(
+        "DINOv2",
+        r"^(reg_token|register_tokens)$",
+        dino.DINOV2,
+        is_backbone=True,
+        may_lack=_PYRAMID,
+        fit=dino.fit_dinov2,
+    ),
+    CheckpointFormat(
+        "huggingface DINOv2",
+        r"^(dinov2_with_registers\.)?encoder\.layer\.0\.layer_scale1\.lambda1$",
+        dino.HUGGINGFACE_DINOV2,
+        is_backbone=True,
+        may_lack=_PYRAMID,
+        fit=dino.fit_dinov2,
+    ),
+)
 
 # GenVIS starts from VITA, whose module becomes part of its tracker.
 _QUERY_MEMORY = r"tracker\.memory\."
@@ -78,6 +144,8 @@ STRUCT_TOKEN = (
 )
 
 FORMATS = (
+    *VIT_MODELS,
+    *VIT_BACKBONES,
     GENVIS,
     CheckpointFormat("VITA", r"^vita_module\.", detectron2.GENVIS, may_lack=_QUERY_MEMORY, only_into=_GENVIS_TRACKER),
     CheckpointFormat(

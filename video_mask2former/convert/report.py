@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
 
-_CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^semantic_head\.output\.")
+_CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^heads\.class_head\.|^semantic_head\.output\.")
 # The option to change when a shape does not fit.
 _OPTION_OF_KEY = (
     (r"^(tracker|refiner)\.aggregator\.decoder\.query_(feat|embed)\.", "num_video_queries of tracker or refiner"),
-    (r"class_embed\.", "model.num_classes (or allow a class mismatch to start the class head anew)"),
+    (r"class_(embed|head)\.", "model.num_classes (or allow a class mismatch to start the class head anew)"),
     (r"decoder\.query_(feat|embed)\.", "model.num_queries"),
     (r"relative_position_bias_table$", "model.backbone.swin.window_size"),
+    (r"^queries\.", "model.num_queries"),
+    (r"pos_embed$", "model.backbone.image_size"),
     (r"^backbone\.", "model.backbone"),
     (r"^pixel_decoder\.", "model.pixel_decoder or model.hidden_dim"),
     (r"^decoder\.", "model.hidden_dim or model.feedforward_dim"),
@@ -80,6 +82,7 @@ def load_weights(
     *,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
+    has_backbone: bool = False,
 ) -> LoadReport:
     """Copy a checkpoint of any known kind into a model.
 
@@ -91,12 +94,22 @@ def load_weights(
         state_dict: Name to tensor, under the names of any of ``FORMATS``.
         allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
         allow_partial: Load what fits and report the rest, whatever it is.
+        has_backbone: The backbone of the model has its published weights already, which some checkpoints build on.
 
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
     """
     source, converted = convert_weights(state_dict, model.state_dict())
     weights = converted.weights
+    if source.needs_backbone is not None and source.needs_backbone(state_dict):
+        if not has_backbone:
+            raise ValueError(
+                f"this {source.name} checkpoint builds on the published weights of its backbone. Name their file in "
+                "model.backbone.weights."
+            )
+        weights = _on_backbone(weights, model.state_dict())
+    if source.fit is not None:
+        weights = source.fit(weights, model.state_dict())
     own = {key: value for key, value in model.state_dict().items() if not source.is_backbone or _is_backbone(key)}
     unused = dict(converted.ignored) | {key: "unknown name" for key in converted.unknown}
     unused |= {key: "no such parameter in the model" for key in weights.keys() - own.keys()}
@@ -125,6 +138,16 @@ def load_weights(
         for key in loaded:
             own[key].copy_(weights[key])
     return LoadReport(source.name, tuple(loaded), reinitialised, tuple(sorted(missing)), unused)
+
+
+def _on_backbone(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Differences of a backbone added to what it has; everything else as it is."""
+    return {
+        key: own[key].to(value.device) + value
+        if _is_backbone(key) and key in own and own[key].shape == value.shape
+        else value
+        for key, value in weights.items()
+    }
 
 
 def _is_backbone(key: str) -> bool:

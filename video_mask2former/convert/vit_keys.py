@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
 
 from video_mask2former.convert.key_map import Concatenation, Entry, Ignored, KeyMap, Rename, prefixed
 
@@ -128,3 +130,13 @@ EOMT = _with_encoder(_EOMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "network.")
 VIDEOMT = _with_encoder(_VIDEOMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "backbone.")
 PMT = _with_encoder(_PMT, (*TIMM_DINOV2, *_RENAMED_DINOV3), "backbone.")
 """For reading, whichever encoder a checkpoint has."""
+
+
+def is_delta(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint of EoMT on DINOv3 holds differences from DINOv3 rather than weights.
+
+    Of everything in the published file, buffers included, DINOv3's own value was subtracted; those of the pixels were
+    never trained, and are 0 then.
+    """
+    deviation = weights.get("network.encoder.pixel_std")
+    return deviation is not None and not bool(deviation.any())

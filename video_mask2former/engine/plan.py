@@ -70,6 +70,7 @@ class TrainingPlan:
         best_metric: Name of the metric whose highest value marks the best model.
         max_skipped_steps: Steps in a row with a loss or gradient that is not finite, before training stops.
         use_compile: Whether the model is compiled for training.
+        propagation_frames: Frames of the chunks that clips are trained in, 0 for whole clips (see ``truncated.py``).
     """
 
     max_steps: int
@@ -83,6 +84,7 @@ class TrainingPlan:
     best_metric: str = "AP"
     max_skipped_steps: int = 20
     use_compile: bool = False
+    propagation_frames: int = 0
 
 
 @dataclass(frozen=True)

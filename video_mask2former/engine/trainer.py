@@ -25,6 +25,8 @@ from video_mask2former.engine.plan import Batch, Criterion, Evaluate, Loader, Tr
 from video_mask2former.engine.precision import Precision, to_float32
 from video_mask2former.engine.random_state import random_state, random_state_kept, set_random_state
 from video_mask2former.engine.stopping import StopRequest, sigterm_withheld
+from video_mask2former.engine.truncated import chunk_losses
+from video_mask2former.structures import ClipTarget
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +210,9 @@ class Trainer:
     def _train_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """One optimizer step; returns the losses of the whole batch, none where the step was skipped."""
         self.plan.schedule.apply(self.optimizer, self.step)
+        begin_step = getattr(self.model, "begin_step", None)
+        if callable(begin_step):  # not every model that is trained here is a segmenter
+            begin_step(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = _mean_over_ranks(self._backward(parts))
         scaler = self._precision.scaler
@@ -233,18 +238,44 @@ class Trainer:
         normalizer = self._normalizer(parts)
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(parts):
-            is_last = index == len(parts) - 1
-            with contextlib.nullcontext() if is_last else _without_reduction(self._network):
-                frames = [clip.to(self.device, non_blocking=True) for clip in batch.frames]
-                targets = [target.to(self.device) for target in batch.targets]
-                with self._precision.autocast():
-                    output = self._network(frames)
-                losses = self.criterion(to_float32(output), targets, normalizer)
+            frames = [clip.to(self.device, non_blocking=True) for clip in batch.frames]
+            targets = [target.to(self.device) for target in batch.targets]
+            for losses in self._losses(frames, targets, normalizer, reduces=index == len(parts) - 1):
                 loss = torch.stack(list(losses.values())).sum() / len(parts)
                 self._precision.scaler.scale(loss).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(parts)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() / len(parts)
         return sums
+
+    def _losses(
+        self, frames: list[Tensor], targets: list[ClipTarget], normalizer: Any, *, reduces: bool
+    ) -> Iterator[dict[str, Tensor]]:
+        """Losses of some clips, all at once or chunk by chunk; each is gone back through before the next is taken.
+
+        Args:
+            frames: Of each clip.
+            targets: Of each clip.
+            normalizer: Of the whole batch.
+            reduces: Whether gradients are averaged over the ranks afterwards.
+        """
+        without_reduction = functools.partial(_without_reduction, self._network)
+        if self.plan.propagation_frames:
+            yield from chunk_losses(
+                self._network,
+                self.criterion,
+                frames,
+                targets,
+                normalizer,
+                chunk=self.plan.propagation_frames,
+                autocast=self._precision.autocast,
+                without_reduction=without_reduction,
+                reduces=reduces,
+            )
+            return
+        with contextlib.nullcontext() if reduces else without_reduction():
+            with self._precision.autocast():
+                output = self._network(frames)
+            yield self.criterion(to_float32(output), targets, normalizer)
 
     def _normalizer(self, parts: Sequence[Batch]) -> Any:
         """The normaliser of the whole batch over its number of parts, since gradients are averaged over parts."""

@@ -41,6 +41,7 @@ def chunk_losses(
     chunk: int,
     autocast: Context,
     without_reduction: Context,
+    reduces: bool,
 ) -> Iterator[dict[str, Tensor]]:
     """Losses of a batch of clips, chunk by chunk; whoever takes one goes back through it before taking the next.
 
@@ -54,7 +55,8 @@ def chunk_losses(
         normalizer: Of the whole clips, so that the losses of the chunks add up to those of the clips.
         chunk: Frames of a chunk.
         autocast: Made anew around each pass.
-        without_reduction: Made around all chunks but the last, whose gradients stay on their rank.
+        without_reduction: Made around chunks whose gradients stay on their rank, until the last one.
+        reduces: Whether gradients are averaged over the ranks after the last chunk.
 
     Raises:
         ValueError: If the criterion does not carry assignments from one part to the next.
@@ -69,7 +71,7 @@ def chunk_losses(
     num_frames = len(frames[0])
     for start in range(0, num_frames, chunk):
         stop = min(start + chunk, num_frames)
-        with contextlib.nullcontext() if stop == num_frames else without_reduction():
+        with contextlib.nullcontext() if reduces and stop == num_frames else without_reduction():
             with autocast():
                 output = network([clip[start:stop] for clip in frames], queries)
             output = to_float32(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,10 @@ class VideoPredictor:
     ) -> None:
         self.clock = StageClock()
         self.class_names = tuple(model.class_names)
-        self.settings = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
+        settings = settings or InferenceSettings()
+        if settings.tracker is None:
+            settings = replace(settings, tracker=getattr(model, "preferred_tracker", None))
+        self.settings = for_classes(settings, self.class_names, model.num_classes)
         self.task = task or VideoInstanceTask()
         self._rules = AnswerRules(self.settings, tuple(is_thing or known_things(self.class_names, model.num_classes)))
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from video_mask2former.models.vit_queries import (
     MaskAnnealing,
     QueryDecoder,
     clip_output,
+    pad_with_black,
     starting_queries,
     tokens_of,
     unfold_frames,
@@ -59,6 +60,12 @@ class EoMT(InnerQuerySegmenter):
     ) -> None:
         super().__init__(backbone, num_classes, num_queries, num_query_blocks, **frame_options)
         self.annealing = MaskAnnealing(num_query_blocks, annealing_starts, annealing_ends)
+
+    def normalise_and_pad(self, frames: Tensor | Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
+        """As :meth:`Segmenter.normalise_and_pad`, with black pixels as padding."""
+        clips = list(frames)
+        normalised, _ = super().normalise_and_pad(pad_with_black(clips, self.size_divisibility))
+        return normalised, (max(clip.shape[-2] for clip in clips), max(clip.shape[-1] for clip in clips))
 
     def decode(
         self,

@@ -16,6 +16,7 @@ from video_mask2former.models.vit_queries import (
     QueryDecoder,
     QueryHeads,
     clip_output,
+    pad_with_black,
     starting_queries,
     tokens_of,
 )
@@ -49,6 +50,7 @@ class PMT(Segmenter):
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {"backbone": "dinov3"}
+    preferred_tracker = "slots"
 
     def __init__(
         self,
@@ -90,6 +92,14 @@ class PMT(Segmenter):
         super().train(mode)
         self.backbone.eval()
         return self
+
+    def normalise_and_pad(self, frames: Tensor | Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
+        """As :meth:`Segmenter.normalise_and_pad`; images are padded with black pixels."""
+        if self.propagates_queries:
+            return super().normalise_and_pad(frames)
+        clips = list(frames)
+        normalised, _ = super().normalise_and_pad(pad_with_black(clips, self.size_divisibility))
+        return normalised, (max(clip.shape[-2] for clip in clips), max(clip.shape[-1] for clip in clips))
 
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
         """The encoder, and the sum of its levels; arguments as in :meth:`forward`."""

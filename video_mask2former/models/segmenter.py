@@ -44,11 +44,13 @@ class Segmenter(nn.Module, ABC):
 
     Attributes:
         default_parts: Name of the part that stands in each argument that is a part, where a configuration names none.
+        preferred_tracker: Name of the tracker that follows its objects where nobody names one; None leaves that open.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
             such maps; set by whoever projects mask features of its own.
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {}
+    preferred_tracker: ClassVar[str | None] = None
     keeps_pixel_features: bool = False
 
     pixel_mean: Tensor
@@ -99,17 +101,21 @@ class Segmenter(nn.Module, ABC):
             initial_queries: Start from these queries, ``(B, Q, C)``, instead of the learned ones.
         """
 
-    def forward(self, frames: Tensor | Sequence[Tensor]) -> ClipOutput:
+    def forward(self, frames: Tensor | Sequence[Tensor], initial_queries: Tensor | None = None) -> ClipOutput:
         """Predict the objects of each clip.
 
         Args:
             frames: ``(B, T, 3, H, W)``, RGB 0..255, uint8 or floating point; or a list of ``B`` clips
                 ``(T, 3, H_i, W_i)``, which are padded to a common size.
+            initial_queries: See :meth:`decode`.
 
         Returns:
             One prediction per query and clip; masks cover the padded frames.
         """
-        return self.decode(self.encode(frames))
+        return self.decode(self.encode(frames), initial_queries)
+
+    def begin_step(self, step: int) -> None:
+        """Told the number of each step of a training before it, for what changes in its course."""
 
     def recompute_activations(self, enabled: bool = True) -> None:
         """Trade time for memory in training: recompute activations in the backward pass instead of keeping them.

@@ -45,6 +45,7 @@ class VidEoMT(InnerQuerySegmenter):
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {"backbone": "dinov2"}
+    preferred_tracker = "slots"
 
     def __init__(
         self,

@@ -244,6 +244,19 @@ def clip_output(
     return replace(last, auxiliary=tuple(earlier))
 
 
+def pad_with_black(frames: Tensor | Sequence[Tensor], divisor: int) -> list[Tensor]:
+    """Clips ``(T, 3, H_i, W_i)`` with black pixels right and below, up to multiples of ``divisor``.
+
+    The image models of EoMT and PMT see such frames; padding after normalisation, as elsewhere, is the mean colour.
+    """
+    return [
+        F.pad(clip, (0, -clip.shape[3] % divisor, 0, -clip.shape[2] % divisor))
+        if isinstance(clip, Tensor) and clip.ndim == 4
+        else clip  # which is refused for what it is
+        for clip in frames
+    ]
+
+
 def starting_queries(learned: Tensor, given: Tensor | None, num_clips: int) -> Tensor:
     """The learned queries ``(Q, C)`` for each clip, or those given, ``(B, Q, C)``.
 

@@ -61,10 +61,10 @@ class InnerQuerySegmenter(Segmenter):
         """The blocks that hold queries."""
         return list(self.backbone.blocks[self.first_query_block :])
 
-    def forward(self, frames: Tensor | Sequence[Tensor]) -> ClipOutput:
+    def forward(self, frames: Tensor | Sequence[Tensor], initial_queries: Tensor | None = None) -> ClipOutput:
         """As :meth:`Segmenter.forward`; in training with one draw of the jitter of positions for all blocks."""
         scale = self.backbone.draw_scale()
-        return self.decode(self.encode(frames, scale), position_scale=scale)
+        return self.decode(self.encode(frames, scale), initial_queries, scale)
 
     def encode(self, frames: Tensor | Sequence[Tensor], position_scale: Tensor | float = 1.0) -> ClipFeatures:
         """The blocks before the queries come, all frames at once.

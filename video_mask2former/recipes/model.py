@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from video_mask2former.config import Config, ModelConfig, config_from_mapping, to_mapping
-from video_mask2former.convert import LoadReport, load_weights, package_weights_path, read_checkpoint
+from video_mask2former.convert import (
+    Checkpoint,
+    LoadReport,
+    identify_format,
+    load_weights,
+    package_weights_path,
+    read_checkpoint,
+)
 from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.losses import HungarianMatcher, SetCriterion
 from video_mask2former.models import Segmenter
@@ -119,9 +126,44 @@ def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:
         logger.info("training starts from random weights: neither init_weights nor backbone.weights is given")
         return None
     checkpoint = read_checkpoint(package_weights_path() if path == _PACKAGE_WEIGHTS else path)
-    report = load_weights(model, checkpoint.weights, allow_class_mismatch=allow)
+    report = load_into(model, checkpoint, config, allow_class_mismatch=allow)
     logger.info("initial weights from %s\n%s", path, report.summary())
     return report
+
+
+def load_into(
+    model: Segmenter,
+    checkpoint: Checkpoint,
+    config: Config,
+    *,
+    allow_class_mismatch: bool = False,
+    allow_partial: bool = False,
+) -> LoadReport:
+    """As :func:`load_weights`, after the file of ``model.backbone.weights`` where a checkpoint builds on that.
+
+    Args:
+        model: Built as ``config`` says.
+        checkpoint: For it.
+        config: The whole configuration.
+        allow_class_mismatch: See :func:`load_weights`.
+        allow_partial: See :func:`load_weights`.
+
+    Raises:
+        ValueError: If the checkpoint does not fit, or that backbone is not named.
+    """
+    needs_backbone = identify_format(checkpoint.weights, model.state_dict()).needs_backbone
+    path = None
+    if needs_backbone is not None and needs_backbone(checkpoint.weights):
+        path = backbone_weights(config.model)
+        if path is not None:
+            logger.info("backbone from %s\n%s", path, load_weights(model, read_checkpoint(path).weights).summary())
+    return load_weights(
+        model,
+        checkpoint.weights,
+        allow_class_mismatch=allow_class_mismatch,
+        allow_partial=allow_partial,
+        has_backbone=path is not None,
+    )
 
 
 def backbone_weights(config: ModelConfig) -> str | None:

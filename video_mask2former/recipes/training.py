@@ -193,6 +193,7 @@ def build_plan(config: Config, num_queries: int, best_metric: str = "AP") -> Tra
         best_metric=best_metric,
         max_skipped_steps=options.max_skipped_steps,
         use_compile=options.compile,
+        propagation_frames=options.propagation_frames,
     )
 
 
