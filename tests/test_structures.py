@@ -168,3 +168,70 @@ def test_rle_round_trip_and_iou():
     assert rle_iou([], encoded).shape == (0, 4)
     with pytest.raises(ValueError, match="masks must be"):
         encode_masks(masks[0])
+
+
+def test_containers_of_tensors_print_shapes():
+    masks = MaskLogits(torch.zeros(1, 5, 4), torch.zeros(1, 2, 4, 8, 8))
+    assert repr(masks) == "MaskLogits((1, 5, 2, 8, 8) float32, an embedding per clip)"
+    output = ClipOutput(
+        torch.zeros(1, 5, 3), masks, torch.zeros(1, 5, 4), torch.zeros(1, 5, 4).half(), (30, 31), (32, 32)
+    )
+    assert repr(replace(output, auxiliary=(output, output))) == (
+        "ClipOutput(class_logits=(1, 5, 3) float32, mask_logits=MaskLogits((1, 5, 2, 8, 8) float32, an embedding per "
+        "clip), query_embeddings=(1, 5, 4) float32, queries=(1, 5, 4) float16, frame_size=(30, 31), "
+        "padded_size=(32, 32), auxiliary=2 x ClipOutput)"
+    )
+    assert repr(features(2)) == (
+        "ClipFeatures(mask_features=(1, 2, 4, 8, 8) float32, levels=((1, 2, 4, 1, 1) float32, (1, 2, 4, 2, 2) float32, "
+        "(1, 2, 4, 4, 4) float32), frame_size=(30, 31), padded_size=(32, 32))"
+    )
+    target = ClipTarget(torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2, 4, 4, dtype=torch.bool), point_seed=7)
+    assert repr(target) == "ClipTarget(labels=(3,) int64, masks=(3, 2, 4, 4) bool, point_seed=7)"
+
+
+@pytest.fixture
+def video() -> VideoInstances:
+    cat = Track(4, 0, 0.5, {1: square(2, 3)}, {1: 0.4})
+    dog = Track(2, 1, 0.9, {0: square(0, 0), 1: square(1, 1), 2: square(5, 5, 3)})
+    return VideoInstances((cat, dog), 3, (8, 10), Fraction(25), ("cat", "dog"))
+
+
+def test_results_print_what_was_found(video):
+    assert repr(video) == "VideoInstances(2 tracks on 3 frames of 10x8: 2 dog 0.90, 4 cat 0.50)"
+    assert repr(video[1]) == "Track(2, label 1, score 0.90, 3 frames from 0 to 2)"
+    assert repr(video.at_frame(1)) == "FrameInstances(frame 1, 10x8: 4 cat 0.40, 2 dog 0.90)"
+    many = replace(video, tracks=tuple(Track(i + 1, 5, 0.5, {}) for i in range(7)), class_names=())
+    assert repr(many).endswith(
+        "1 class 5 0.50, 2 class 5 0.50, 3 class 5 0.50, 4 class 5 0.50, 5 class 5 0.50, 2 more)"
+    )
+    assert repr(many[:0]) == "VideoInstances(0 tracks on 3 frames of 10x8: none)"
+
+
+def test_results_are_sequences_of_tracks(video):
+    assert [track.track_id for track in video] == [4, 2] and len(video) == 2
+    assert (
+        video[-1] is video.tracks[1]
+        and video[:1].tracks == video.tracks[:1]
+        and video["dog"].tracks == video[1:].tracks
+    )
+    assert video.track(4) is video[0] and video.class_name(video[0]) == "cat"
+    with pytest.raises(KeyError, match="no track 5; the ids are 4, 2"):
+        video.track(5)
+    with pytest.raises(KeyError, match="no class 'cow'; the classes are cat, dog"):
+        video["cow"]
+
+
+def test_masks_and_boxes_are_arrays(video):
+    masks, boxes = video.masks(), video.boxes()
+    assert masks.shape == (2, 3, 8, 10) and masks.dtype == bool
+    assert masks.sum((2, 3)).tolist() == [[0, 4, 0], [4, 4, 9]]
+    np.testing.assert_array_equal(video.masks([1]), masks[:, 1:2])
+    np.testing.assert_array_equal(video[1].mask(2), masks[1, 2])
+    assert video[0].mask(0) is None
+    assert boxes[1].tolist() == [[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 8, 8]]
+    assert np.isnan(boxes[0, 0]).all() and boxes[0, 1].tolist() == [3, 2, 5, 4]
+    frame = video.at_frame(1)
+    np.testing.assert_array_equal(frame.masks(), masks[:, 1])
+    np.testing.assert_array_equal(frame.boxes(), boxes[:, 1])
+    empty = video[:0].at_frame(0)
+    assert empty.masks().shape == (0, 8, 10) and empty.boxes().shape == (0, 4)

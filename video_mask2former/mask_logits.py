@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskLogits:
     """Mask logits ``(B, Q, T, h, w)`` in factored form.
 
@@ -41,6 +41,10 @@ class MaskLogits:
                 f"embeddings (B, T, Q, C) must have the T = {self.features.shape[1]} of the features, "
                 f"got {tuple(self.embeddings.shape)}."
             )
+
+    def __repr__(self) -> str:
+        dtype = str(self.features.dtype).removeprefix("torch.")
+        return f"MaskLogits({self.shape} {dtype}, an embedding per {'frame' if self.is_per_frame else 'clip'})"
 
     @classmethod
     def from_dense(cls, logits: Tensor) -> MaskLogits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class FrameStream(Iterator[FrameInstances]):
         self._tracker = make_tracker(rules.settings)
         self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(WindowPlan.of(rules.settings))
         self._pending: deque[tuple[np.ndarray, FrameInstances]] = deque()
+        self._class_names = runner.class_names
         self._last_read = -1
         self._is_flushed = False
 
@@ -137,7 +138,8 @@ class FrameStream(Iterator[FrameInstances]):
             if ready is not None:
                 self._process(*ready)
         self._clock.num_frames += 1
-        return self._pending.popleft()
+        image, instances = self._pending.popleft()
+        return image, replace(instances, class_names=self._class_names)
 
     def _process(self, window: ClipWindow, frames: list[IndexedFrame]) -> None:
         """Run the model on a window, track its objects, and queue the results of its new frames."""

@@ -62,6 +62,8 @@ class ModelRunner:
         ValueError: If the model is in training mode, or the features cannot be kept on the device that is wanted.
 
     Attributes:
+        class_names: Names of the model's classes.
+        device: Where the model is.
         chunk_size: Frames encoded at once; halved when memory runs out, for good.
     """
 
@@ -74,6 +76,7 @@ class ModelRunner:
         self._encode: Callable[[Tensor], ClipFeatures] = model.encode
         if settings.compile:
             self._encode = torch.compile(model.encode)
+        self.class_names = tuple(model.class_names)
         self.device = device_of(model)
         kept_on = settings.feature_device
         self._feature_device = None if kept_on is None else choose_device(kept_on, "feature_device")

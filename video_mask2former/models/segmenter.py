@@ -117,6 +117,11 @@ class Segmenter(nn.Module, ABC):
     def begin_step(self, step: int) -> None:
         """Told the number of each step of a training before it, for what changes in its course."""
 
+    def extra_repr(self) -> str:
+        """What printing the model says of it before its parts."""
+        short, long = self.input_sides
+        return f"{self.num_classes} classes, {self.num_queries} queries, short side {short}, long side at most {long}"
+
     def recompute_activations(self, enabled: bool = True) -> None:
         """Trade time for memory in training: recompute activations in the backward pass instead of keeping them.
 

@@ -3,7 +3,7 @@
 The operator ``video_mask2former::ms_deform_attn`` and its backward are defined here with a pure-torch implementation
 for every device. Compiled kernels, where they were built, take the CPU and CUDA keys of the dispatcher.
 
-Shapes, besides the legend in ``structures.py``::
+Shapes, besides the legend in ``structures/``::
 
     S = sum of h * w over the levels   M heads   D channels per head   L levels   P points   Lq queries
 """
