@@ -60,7 +60,7 @@ def test_its_state_is_part_of_the_streams(colour_model, painter, busy_scene, tmp
 
 def test_what_makes_no_trackers_is_refused(colour_model, painter) -> None:
     frames = painter([{}])
-    with pytest.raises(ValueError, match=r"tracker must be .*, got <video_mask2former.tracking"):
+    with pytest.raises(ValueError, match=r"tracker must be a name, or a class .* got an object of type QueryTracker"):
         segment_video(colour_model, frames, tracker=QueryTracker())
     with pytest.raises(TypeError, match=r"builtins:list must make trackers, got list without update, next_queries"):
         segment_video(colour_model, frames, tracker=list)

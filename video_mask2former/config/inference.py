@@ -95,6 +95,11 @@ class InferenceSettings(Section):
     )
 
     def __post_init__(self) -> None:
+        if not (self.tracker is None or isinstance(self.tracker, str) or callable(self.tracker)):
+            raise ValueError(
+                "tracker must be a name, or a class that makes trackers (each video gets its own), got an object of "
+                f"type {type(self.tracker).__name__}."
+            )
         check_types(self)
         super().__post_init__()
         if self.classes is not None and not self.classes:
