@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from published_weights import training_figures
+from published_weights import rectangles, training_figures
 
 from video_mask2former.losses import HungarianMatcher
 from video_mask2former.losses.contrast import (
@@ -19,15 +19,6 @@ from video_mask2former.losses.contrast import (
 from video_mask2former.losses.contrastive import ContrastiveLoss
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.structures import ClipOutput, ClipTarget
-
-
-def rectangles(objects, num_frames: int, size: tuple[int, int]) -> ClipTarget:
-    """Objects [class, {frame: [y0, y1, x0, x1]}] as a target."""
-    masks = torch.zeros(len(objects), num_frames, *size, dtype=torch.bool)
-    for index, (_, boxes) in enumerate(objects):
-        for frame, (top, bottom, left, right) in boxes.items():
-            masks[index, int(frame), top:bottom, left:right] = True
-    return ClipTarget(torch.tensor([label for label, _ in objects]), masks)
 
 
 @pytest.fixture(scope="module")

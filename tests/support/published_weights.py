@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import zlib
@@ -11,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from video_mask2former.convert import load_weights
 from video_mask2former.convert.key_map import Entry, KeyMap
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.structures import ClipOutput
+from video_mask2former.models import MSDeformAttnPixelDecoder, ResNet, VideoMask2Former
+from video_mask2former.models.decoders import ReidDecoder
+from video_mask2former.structures import ClipOutput, ClipTarget
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -121,3 +125,43 @@ def shuffled_frames_plus() -> ClipOutput:
 
 def close(value: torch.Tensor, expected: np.ndarray) -> None:
     np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-5, rtol=1e-5)
+
+
+def block_clip(seed: int, num_frames: int, height: int, width: int) -> torch.Tensor:
+    """The recorded runs' frames ``(T, 3, H, W)``: random colours in blocks of 16x16 pixels."""
+    values = generator(seed).random((num_frames, 3, -(-height // 16), -(-width // 16)))
+    return torch.from_numpy(np.kron(values, np.ones((16, 16)))[..., :height, :width] * 255)
+
+
+def published_checkpoint(model: str, num_queries: int = 12, num_classes: int = 10) -> dict[str, torch.Tensor]:
+    """A checkpoint as published, with fewer queries and classes; buffers that are recomputed are left out."""
+    weights = {}
+    for name, shape in published_shapes(model).items():
+        if name.endswith(("relative_position_index", "empty_weight", "num_batches_tracked")):
+            continue
+        if name.endswith(("query_feat.weight", "query_embed.weight")):
+            shape = [num_queries, *shape[1:]]
+        elif name.endswith(("class_embed.weight", "class_embed.bias")):
+            shape = [num_classes + 1, *shape[1:]]
+        weights[name] = weight_by_name(name, shape)
+    return weights
+
+
+@functools.cache
+def published_segmenter(embeddings: str = "both") -> VideoMask2Former:
+    """The R50 segmenter of DVIS, DVIS++ and CTVIS, which have one set of weights by name; float64, eval mode."""
+    backbone = ResNet(depth=50)
+    pixel_decoder = MSDeformAttnPixelDecoder(backbone.feature_info)
+    decoder = ReidDecoder(10, num_queries=12, embeddings=embeddings)
+    model = VideoMask2Former(backbone, pixel_decoder, decoder).double()
+    load_weights(model, published_checkpoint("ctvis_r50"))
+    return model.eval().requires_grad_(False)
+
+
+def rectangles(objects, num_frames: int, size: tuple[int, int]) -> ClipTarget:
+    """Recorded targets, objects [class, {frame: [y0, y1, x0, x1]}]."""
+    masks = torch.zeros(len(objects), num_frames, *size, dtype=torch.bool)
+    for index, (_, boxes) in enumerate(objects):
+        for frame, (top, bottom, left, right) in boxes.items():
+            masks[index, int(frame), top:bottom, left:right] = True
+    return ClipTarget(torch.tensor([label for label, _ in objects]), masks)

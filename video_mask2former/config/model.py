@@ -17,6 +17,11 @@ class ModelConfig(PartSection):
         None, "Known list that names the classes: ytvis_2019, ytvis_2021, ovis, coco_instance, ..."
     )
     class_names: tuple[str, ...] = option((), "Names of the classes, where they are not a known list.")
+    frame_by_frame: bool = option(
+        False,
+        "Decode every frame of a clip by itself, in training, too, and leave it to the tracker which object is which; "
+        "always so where the tracker has weights, or there is a refiner.",
+    )
     activation_checkpointing: bool = option(False, "Recompute activations in the backward pass to save memory.")
 
     def __post_init__(self) -> None:

@@ -68,15 +68,20 @@ class FirstAppearanceCriterion(SetCriterion):
             normalizer = self._of_whole_batch(self.normalizer(targets, output.class_logits.shape[1]))
         with torch.autocast(output.class_logits.device.type, enabled=False):
             assignments = self.assign(output, targets) if assignments is None else assignments
-            matches = [
-                [
-                    _pairs(queries)
-                    for queries, target in zip(layer, targets, strict=True)
-                    for _ in range(_length(target))
-                ]
-                for layer in assignments
-            ]
-            return self._losses(frames_as_clips(output), _frame_targets(targets), normalizer, matches)
+            return self._assigned_losses(output, targets, normalizer, assignments)
+
+    def _assigned_losses(
+        self,
+        output: ClipOutput,
+        targets: Sequence[ClipTarget],
+        normalizer: LossNormalizer,
+        assignments: Assignments,
+    ) -> dict[str, Tensor]:
+        matches = [
+            [_pairs(queries) for queries, target in zip(layer, targets, strict=True) for _ in range(_length(target))]
+            for layer in assignments
+        ]
+        return self._losses(frames_as_clips(output), frame_targets(targets), normalizer, matches)
 
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
         """The normaliser of some clips: every object counts on every frame."""
@@ -187,7 +192,8 @@ def _fold(output: ClipOutput) -> ClipOutput:
     )
 
 
-def _frame_targets(targets: Sequence[ClipTarget]) -> list[ClipTarget]:
+def frame_targets(targets: Sequence[ClipTarget]) -> list[ClipTarget]:
+    """The frames of clips as clips of one frame each, all with all instances of their clip."""
     return [
         dataclasses.replace(
             target,

@@ -101,6 +101,10 @@ class Segmenter(nn.Module, ABC):
             initial_queries: Start from these queries, ``(B, Q, C)``, instead of the learned ones.
         """
 
+    def decode_window(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
+        """What trackers take in of a window of frames; :meth:`decode`, unless that follows objects by itself."""
+        return self.decode(features, initial_queries)
+
     def forward(self, frames: Tensor | Sequence[Tensor], initial_queries: Tensor | None = None) -> ClipOutput:
         """Predict the objects of each clip.
 

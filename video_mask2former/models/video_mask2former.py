@@ -43,6 +43,16 @@ class VideoMask2Former(Segmenter):
         """Q."""
         return self.decoder.num_queries
 
+    @property
+    def embedding_dim(self) -> int:
+        """C of the query embeddings, for trackers and refiners with weights."""
+        return self.decoder.embedding_dim
+
+    @property
+    def mask_dim(self) -> int:
+        """Channels of the mask features."""
+        return self.pixel_decoder.mask_dim
+
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
         """The part that looks at each frame by itself; arguments as in :meth:`forward`."""
         normalised, frame_size = self.normalise_and_pad(frames)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from video_mask2former.config import Config, InferenceSettings, PartConfig
+from video_mask2former.recipes.class_path import import_class
 from video_mask2former.recipes.parts import TRACKER, PartPlan, plan_part
-from video_mask2former.tracking import Tracker
+from video_mask2former.tracking import LEARNED_TRACKERS, LearnedTracker, Tracker
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class TrackerOfPlan:
         return cast(Tracker, self.plan.build())
 
 
+def is_learned(tracker: PartConfig | None) -> bool:
+    """Whether a tracker has weights, and so is a part of the model.
+
+    Raises:
+        ImportError: If it is a custom class and Python does not find its module.
+    """
+    if tracker is None:
+        return False
+    if ":" in tracker.name:
+        return issubclass(import_class(tracker.name, object), LearnedTracker)
+    return tracker.name in LEARNED_TRACKERS
+
+
 def build_tracker(config: PartConfig) -> TrackerOfPlan:
     """What makes the trackers that a configuration names.
 
@@ -48,7 +62,7 @@ def build_settings(config: Config) -> InferenceSettings:
         ImportError: If the tracker is a custom class and Python does not find its module.
         ValueError: If the tracker is unknown, or one of its options is.
     """
-    if config.tracker is None:
+    if config.tracker is None or is_learned(config.tracker):
         return config.inference
     has_options = bool(config.tracker.options) or ":" in config.tracker.name
     return replace(config.inference, tracker=build_tracker(config.tracker) if has_options else config.tracker.name)

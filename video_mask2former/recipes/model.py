@@ -18,7 +18,9 @@ from video_mask2former.convert import (
 from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.losses import HungarianMatcher, SetCriterion
 from video_mask2former.models import Segmenter
+from video_mask2former.recipes.inference import is_learned
 from video_mask2former.recipes.parts import SEGMENTER, TASK, TRACKER, PartPlan, plan_part
+from video_mask2former.recipes.tracked import plan_tracked, with_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,12 @@ def build_model(config: Config) -> Segmenter:
         ValueError: If a part or an option of one is unknown or wrong, or ``class_list`` is no known list or does not
             have ``num_classes`` names.
     """
-    model: Segmenter = plan_model(config.model).build(
+    segmenter: Segmenter = plan_model(config.model).build(
         num_classes=config.model.num_classes,
         class_names=class_names_of(config.model),
         input_sides=config.inference.input_sides,
     )
+    model = with_tracker(segmenter, config)
     model.recompute_activations(config.model.activation_checkpointing)
     return model
 
@@ -61,7 +64,8 @@ def check_parts(config: Config, origin: str) -> None:
         ValueError: If a part or an option of one is unknown or wrong.
     """
     plan_model(config.model, origin)
-    if config.tracker is not None:
+    plan_tracked(config, origin)
+    if config.tracker is not None and not is_learned(config.tracker):
         plan_part(TRACKER, config.tracker, "tracker", origin=origin)
     plan_part(TASK, config.task, "task", origin=origin)
 

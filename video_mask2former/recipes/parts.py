@@ -30,8 +30,9 @@ from video_mask2former.models import (
 from video_mask2former.option_values import is_plain, parse_value
 from video_mask2former.recipes.class_path import import_class
 from video_mask2former.recipes.part_options import REQUIRED, PartOption, part_options
+from video_mask2former.refinement import REFINERS, Refiner
 from video_mask2former.tasks import TASKS, Task
-from video_mask2former.tracking import TRACKERS, Tracker
+from video_mask2former.tracking import LEARNED_TRACKERS, TRACKERS, LearnedTracker, Tracker
 
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Keys of a part's mapping that are not arguments of its constructor: which part, and what training starts it from.
@@ -61,6 +62,8 @@ class PartKind:
 
 SEGMENTER = PartKind("segmenter", Segmenter, SEGMENTERS)
 TRACKER = PartKind("tracker", Tracker, TRACKERS)
+LEARNED_TRACKER = PartKind("tracker with weights", LearnedTracker, LEARNED_TRACKERS)
+REFINER = PartKind("refiner", Refiner, REFINERS)
 TASK = PartKind("task", Task, TASKS)
 KINDS = (
     PartKind("backbone", Backbone, BACKBONES, ("feature_info",), inherits=False),
@@ -68,6 +71,8 @@ KINDS = (
     PartKind("decoder", Decoder, DECODERS),
     SEGMENTER,
     TRACKER,
+    LEARNED_TRACKER,
+    REFINER,
     TASK,
 )
 

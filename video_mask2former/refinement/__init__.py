@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
 from video_mask2former.refinement.temporal_refiner import TemporalRefiner
+from video_mask2former.refinement.tracked_model import TrackedModel
 
-__all__ = ["QueryHistory", "Refinement", "Refiner", "TemporalRefiner"]
+REFINERS: dict[str, type[Refiner]] = {"temporal": TemporalRefiner}
+
+__all__ = ["REFINERS", "QueryHistory", "Refinement", "Refiner", "TemporalRefiner", "TrackedModel"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.structures import ClipOutput
+from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,24 @@ class Refiner(nn.Module, ABC):
     def refine(self, history: QueryHistory) -> Refinement:
         """Look at whole videos at once."""
 
-    def project_mask_features(self, mask_features: Tensor) -> Tensor:
-        """Mask features ``(B, T, C, h, w)`` as this refiner's mask embeddings want them; by default as they are."""
-        return mask_features
+    def source_features(self, features: ClipFeatures) -> Tensor:
+        """What masks are made of, ``(B, T, C, h, w)``, and so what is kept of every frame; by default mask features."""
+        return features.pixels
 
-    def forward(self, output: ClipOutput, history: QueryHistory, mask_features: Tensor) -> ClipOutput:
+    def project_mask_features(self, source_features: Tensor) -> Tensor:
+        """Features as this refiner's mask embeddings want them; by default as they are."""
+        return source_features
+
+    def forward(self, output: ClipOutput, history: QueryHistory, source_features: Tensor) -> ClipOutput:
         """Refine a whole clip; for training, and for videos that fit into memory.
 
         Args:
             output: Of the tracker, or of the segmenter frame by frame where there is none.
             history: Of the same frames.
-            mask_features: Of the segmenter, ``(B, T, C, h, w)``.
+            source_features: From :meth:`source_features`.
         """
         refinement = self.refine(history)
-        features = self.project_mask_features(mask_features)
+        features = self.project_mask_features(source_features)
 
         def answer(part: Refinement, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
             is_per_frame = part.embeddings.ndim == 4
@@ -108,6 +112,8 @@ class Refiner(nn.Module, ABC):
                 frame_class_logits=None,
                 frame_embeddings=part.embeddings if is_per_frame else None,
                 frame_queries=None,
+                contrast_embeddings=part.embeddings if is_per_frame and self.training else None,
+                guide=None,
                 class_scores=None,
             )
 

@@ -164,6 +164,10 @@ class ClipFeatures(ShownByShape):
         """The frames ``start:stop`` of every clip."""
         return self.with_tensors(part[:, start:stop] for part in self.tensors())
 
+    def single_frames(self) -> ClipFeatures:
+        """Every frame as a clip of its own, a batch of ``B * T``."""
+        return self.with_tensors(part.flatten(0, 1)[:, None] for part in self.tensors())
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ClipFeatures:
         """The same features elsewhere, or in another precision."""
         return self.with_tensors(part.to(device=device, dtype=dtype) for part in self.tensors())

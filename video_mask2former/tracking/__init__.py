@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from video_mask2former.tracking.association import assign_by_gain, cosine_similarity, match_queries
 from video_mask2former.tracking.base import Tracker, TrackUpdate
+from video_mask2former.tracking.ctvis import CTVISTracker
 from video_mask2former.tracking.detections import Detections, find_detections
+from video_mask2former.tracking.learned import LearnedTracker
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
 from video_mask2former.tracking.query_propagation import PropagationTracker
 from video_mask2former.tracking.slots import SlotTracker
+from video_mask2former.tracking.referring_tracker import DVISPlusTracker, DVISTracker
 from video_mask2former.tracking.track_memory import TrackRules
 
 TRACKERS: dict[str, type[Tracker]] = {
@@ -17,11 +20,18 @@ TRACKERS: dict[str, type[Tracker]] = {
     "propagate": PropagationTracker,
     "minvis": MinVISTracker,
     "slots": SlotTracker,
+    "ctvis": CTVISTracker,
 }
+LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {"dvis": DVISTracker, "dvis_plus": DVISPlusTracker}
 
 __all__ = [
+    "LEARNED_TRACKERS",
     "TRACKERS",
+    "CTVISTracker",
+    "DVISPlusTracker",
+    "DVISTracker",
     "Detections",
+    "LearnedTracker",
     "MinVISTracker",
     "OverlapTracker",
     "PropagationTracker",

@@ -215,6 +215,7 @@ class DVISTracker(LearnedTracker):
             frame_size=output.frame_size,
             padded_size=output.padded_size,
             frame_class_logits=class_logits,
+            frame_embeddings=normed,
         )
 
 

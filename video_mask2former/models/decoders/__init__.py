@@ -3,7 +3,12 @@
 from video_mask2former.models.decoders.base import Decoder
 from video_mask2former.models.decoders.detr import DetrDecoder
 from video_mask2former.models.decoders.masked_attention import MaskedAttentionDecoder
+from video_mask2former.models.decoders.reid import ReidDecoder
 
-DECODERS: dict[str, type[Decoder]] = {"masked_attention": MaskedAttentionDecoder, "detr": DetrDecoder}
+DECODERS: dict[str, type[Decoder]] = {
+    "masked_attention": MaskedAttentionDecoder,
+    "masked_attention_reid": ReidDecoder,
+    "detr": DetrDecoder,
+}
 
-__all__ = ["DECODERS", "Decoder", "DetrDecoder", "MaskedAttentionDecoder"]
+__all__ = ["DECODERS", "Decoder", "DetrDecoder", "MaskedAttentionDecoder", "ReidDecoder"]

@@ -18,11 +18,13 @@ class Decoder(nn.Module, ABC):
     Attributes:
         num_classes: K, without "no object".
         num_queries: Q.
+        embedding_dim: C of the query embeddings of the output; for trackers and refiners with weights.
         recompute: Whether training recomputes activations in the backward pass to save memory.
     """
 
     num_classes: int
     num_queries: int
+    embedding_dim: int
     recompute: bool = False
 
     @abstractmethod

@@ -52,7 +52,7 @@ class MaskedAttentionDecoder(Decoder):
         super().__init__()
         check_heads(hidden_dim, num_heads)
         self.num_classes, self.num_queries = num_classes, num_queries
-        self.hidden_dim = hidden_dim
+        self.hidden_dim = self.embedding_dim = hidden_dim
         self.temporal_position_encoding = temporal_position_encoding
         self.query_feat = nn.Embedding(num_queries, hidden_dim)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
