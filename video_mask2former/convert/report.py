@@ -83,11 +83,13 @@ def load_weights(
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
     has_backbone: bool = False,
+    allow_earlier_stage: bool = False,
 ) -> LoadReport:
     """Copy a checkpoint of any known kind into a model.
 
     Every parameter must be found with the right shape and every entry must be used or be known to be of no use,
-    otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only.
+    otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only. A tracker or refiner in
+    the checkpoint is left out where the model has none: its segmenter can be run with another tracker.
 
     Args:
         model: A :class:`Segmenter`; its own types and device are kept.
@@ -95,11 +97,13 @@ def load_weights(
         allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
         allow_partial: Load what fits and report the rest, whatever it is.
         has_backbone: The backbone of the model has its published weights already, which some checkpoints build on.
+        allow_earlier_stage: Keep the initial tracker and refiner where the checkpoint has none.
 
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
     """
     source, converted = convert_weights(state_dict, model.state_dict())
+    converted = _without_absent_parts(converted, model.state_dict())
     weights = converted.weights
     if source.needs_backbone is not None and source.needs_backbone(state_dict):
         if not has_backbone:
@@ -126,6 +130,8 @@ def load_weights(
     for key in own.keys() - weights.keys():
         if source.may_lack and re.match(source.may_lack, key):
             reinitialised[key] = "such a checkpoint does not have it"
+        elif allow_earlier_stage and (part := _later_part(key)) and not _has_part(weights, part):
+            reinitialised[key] = f"the checkpoint is of a stage without {part}"
         else:
             missing.append(key)
     loaded = [key for key in own if key in weights and key not in reinitialised]
@@ -148,6 +154,28 @@ def _on_backbone(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
         else value
         for key, value in weights.items()
     }
+
+
+def _later_part(key: str) -> str | None:
+    """The part that a later stage of training adds to a segmenter, if a parameter is of one."""
+    part = key.split(".", 1)[0]
+    return part if part in ("tracker", "refiner") else None
+
+
+def _has_part(keys: Iterable[str], part: str) -> bool:
+    return any(key.startswith(f"{part}.") for key in keys)
+
+
+def _without_absent_parts(converted: Converted, own: Iterable[str]) -> Converted:
+    """Without the tracker or refiner that the model does not have."""
+    own = list(own)
+    absent = {
+        key: f"the model has no {part}"
+        for key in converted.weights
+        if (part := _later_part(key)) and not _has_part(own, part)
+    }
+    weights = {key: value for key, value in converted.weights.items() if key not in absent}
+    return replace(converted, weights=weights, ignored=converted.ignored | absent)
 
 
 def _is_backbone(key: str) -> bool:

@@ -17,6 +17,7 @@ from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.structures import FrameInstances
 from video_mask2former.tasks import AnswerRules, Task, TrackedWindow
 from video_mask2former.tasks.recorder import Recorder
+from video_mask2former.tracking import Tracker
 
 IndexedFrame = tuple[int, np.ndarray]  # index in the source video; uint8 RGB (H, W, 3)
 
@@ -58,7 +59,7 @@ class FrameStream(Iterator[FrameInstances]):
         self._rules = rules
         self._clock = clock
         self._recorder = recorder
-        self._tracker = make_tracker(rules.settings)
+        self._tracker = _tracker_of(runner, rules.settings)
         self._buffer: WindowBuffer[IndexedFrame] = WindowBuffer(WindowPlan.of(rules.settings))
         self._pending: deque[tuple[np.ndarray, FrameInstances]] = deque()
         self._class_names = runner.class_names
@@ -145,7 +146,7 @@ class FrameStream(Iterator[FrameInstances]):
         """Run the model on a window, track its objects, and queue the results of its new frames."""
         images = [image for _, image in frames]
         features = self._runner.encode(images, len(images))
-        output = self._runner.decode(features, self._tracker.next_queries())
+        output = self._runner.decode_window(features, self._tracker.next_queries())
         with self._clock.measure("tracking"):
             update = self._tracker.update(output, [index for index, _ in frames])
         with self._clock.measure("masks"):
@@ -154,6 +155,19 @@ class FrameStream(Iterator[FrameInstances]):
             tracked = TrackedWindow(update, output, [index for index, _ in new], first_new, images[0].shape[:2])
             answers = self._task.window_frames(tracked, self._rules, self._recorder)
         self._pending.extend(zip([image for _, image in new], answers, strict=True))
+
+
+def _tracker_of(runner: ModelRunner, settings: InferenceSettings) -> Tracker:
+    """The tracker that the settings ask for, else the model's own."""
+    own = runner.begin_tracking() if settings.tracker is None else None
+    tracker = own or make_tracker(settings)
+    needs_frames = own is None or not runner.has_learned_tracker
+    if runner.is_frame_by_frame and needs_frames and WindowPlan.of(settings).window > 1:
+        raise ValueError(
+            f"this model finds objects on each frame by itself, so this tracker needs windows of one frame, got window "
+            f"{settings.window}. Leave window out."
+        )
+    return tracker
 
 
 def check_state(state: Mapping[str, Any]) -> Mapping[str, Any]:

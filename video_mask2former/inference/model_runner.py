@@ -21,6 +21,7 @@ from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
 from video_mask2former.ops.resize import fit_short_side, resize_frames
 from video_mask2former.structures import ClipFeatures, ClipOutput
+from video_mask2former.tracking import LearnedTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -106,17 +107,41 @@ class ModelRunner:
             _return_freed_memory()
         return joined
 
+    @property
+    def is_frame_by_frame(self) -> bool:
+        """Whether the segmenter finds objects on each frame by itself, so that queries change from frame to frame."""
+        return bool(getattr(self._model, "is_frame_by_frame", False))
+
+    @property
+    def has_learned_tracker(self) -> bool:
+        """Whether the model's own tracker has weights."""
+        return isinstance(getattr(self._model, "tracker", None), LearnedTracker)
+
+    def begin_tracking(self) -> Tracker | None:
+        """The model's own tracker for one video, None where it has none."""
+        begin: Callable[[], Tracker | None] | None = getattr(self._model, "begin_tracking", None)
+        return None if begin is None else begin()
+
+    def decode_window(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
+        """What the segmenter says of one window, for a tracker."""
+        return self._decode(getattr(self._model, "decode_window", self._model.decode), features, initial_queries)
+
     def decode(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
-        """Decode one clip.
+        """Decode one clip, objects followed where the model follows them.
 
         Raises:
             MemoryError: If the clip is too long for the memory there is.
         """
+        return self._decode(self._model.decode, features, initial_queries)
+
+    def _decode(
+        self, decode: Callable[..., ClipOutput], features: ClipFeatures, initial_queries: Tensor | None
+    ) -> ClipOutput:
         with self._clock.measure("model"):
             dtype = torch.float32 if self._settings.dtype == "float32" and _is_half(features) else None
             try:
                 with torch.no_grad(), self._precision():
-                    output = self._model.decode(features.to(self.device, dtype), initial_queries)
+                    output = decode(features.to(self.device, dtype), initial_queries)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

@@ -130,7 +130,7 @@ def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:
         logger.info("training starts from random weights: neither init_weights nor backbone.weights is given")
         return None
     checkpoint = read_checkpoint(package_weights_path() if path == _PACKAGE_WEIGHTS else path)
-    report = load_into(model, checkpoint, config, allow_class_mismatch=allow)
+    report = load_into(model, checkpoint, config, allow_class_mismatch=allow, allow_earlier_stage=True)
     logger.info("initial weights from %s\n%s", path, report.summary())
     return report
 
@@ -142,6 +142,7 @@ def load_into(
     *,
     allow_class_mismatch: bool = False,
     allow_partial: bool = False,
+    allow_earlier_stage: bool = False,
 ) -> LoadReport:
     """As :func:`load_weights`, after the file of ``model.backbone.weights`` where a checkpoint builds on that.
 
@@ -151,6 +152,7 @@ def load_into(
         config: The whole configuration.
         allow_class_mismatch: See :func:`load_weights`.
         allow_partial: See :func:`load_weights`.
+        allow_earlier_stage: See :func:`load_weights`.
 
     Raises:
         ValueError: If the checkpoint does not fit, or that backbone is not named.
@@ -167,6 +169,7 @@ def load_into(
         allow_class_mismatch=allow_class_mismatch,
         allow_partial=allow_partial,
         has_backbone=path is not None,
+        allow_earlier_stage=allow_earlier_stage,
     )
 
 

@@ -37,7 +37,12 @@ class TrackedModel(Segmenter):
         segmenter: What finds objects in a frame.
         tracker: With weights, or whatever makes a new tracker without.
         refiner: Looks at the queries of the whole clip.
+
+    Attributes:
+        is_frame_by_frame: True: queries of the segmenter are not the same from frame to frame.
     """
+
+    is_frame_by_frame = True
 
     def __init__(
         self,

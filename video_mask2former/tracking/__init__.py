@@ -10,8 +10,8 @@ from video_mask2former.tracking.learned import LearnedTracker
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
 from video_mask2former.tracking.query_propagation import PropagationTracker
-from video_mask2former.tracking.slots import SlotTracker
 from video_mask2former.tracking.referring_tracker import DVISPlusTracker, DVISTracker
+from video_mask2former.tracking.slots import SlotTracker
 from video_mask2former.tracking.track_memory import TrackRules
 
 TRACKERS: dict[str, type[Tracker]] = {

@@ -184,7 +184,8 @@ class DVISTracker(LearnedTracker):
                 f"the tracker is made for query embeddings of {self.embedding_dim} features, the segmenter gives "
                 f"{output.frame_embeddings.shape[3]}. Does tracker.embedding_dim fit the segmenter's re-ID head?"
             )
-        return output.frame_embeddings, output.frame_embeddings
+        embeddings = output.frame_embeddings.to(self.norm.weight.dtype)
+        return embeddings, embeddings
 
     def _reference(self, queries: Tensor) -> Tensor:
         """What a frame's queries leave for the next frame to refer to."""
@@ -274,7 +275,8 @@ class DVISPlusTracker(DVISTracker):
         if output.frame_queries is None:
             raise ValueError("a referring tracker needs the queries of each frame: run the segmenter frame by frame.")
         width = output.frame_queries.shape[3]  # what the re-ID head made of them comes after
-        return torch.cat([output.frame_queries, embeddings[..., width:]], dim=3), embeddings
+        queries = output.frame_queries.to(embeddings.dtype)
+        return torch.cat([queries, embeddings[..., width:]], dim=3), embeddings
 
     def _reference(self, queries: Tensor) -> Tensor:
         return self.reference_projection(queries)
@@ -289,7 +291,8 @@ class DVISPlusTracker(DVISTracker):
         return self.class_embed(torch.cat([references, queries], dim=3))
 
     def _mask_features(self, features: Tensor) -> Tensor:
-        return self.mask_feature_projection(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        folded = features.flatten(0, 1).to(self.mask_feature_projection.weight.dtype)
+        return self.mask_feature_projection(folded).unflatten(0, features.shape[:2])
 
 
 def reordered(output: ClipOutput, order: Tensor) -> ClipOutput:
