@@ -137,3 +137,20 @@ def test_wrong_input_is_refused(frame, instances_maker):
         MaskAnnotator().annotate(frame, instances_maker((60, 80), []))
     with pytest.raises(ValueError, match="uint8 RGB"):
         MaskAnnotator().annotate(frame.astype(float), instances_maker(SIZE, []))
+
+
+def test_stuff_is_drawn_lightly_under_things():
+    frame = np.full((40, 60, 3), 100, np.uint8)
+    thing, stuff = np.zeros((40, 60), bool), np.ones((40, 60), bool)
+    thing[10:20, 10:20] = True
+    small, large = encode_masks(np.stack([thing, stuff]))
+    both = FrameInstances(0, (40, 60), (7, 2), (0, 1), (0.9, 0.9), (small, large))
+    options = {"show_id": False, "show_class": False, "show_score": False, "contours": False}
+    picture = MaskAnnotator(stuff_labels=(1,), **options).annotate(frame, both).astype(int)
+    strong = MaskAnnotator(**options).annotate(frame, both).astype(int)
+    change, usual = (np.abs(drawn[30, 30] - 100).sum() for drawn in (picture, strong))
+    assert 0 < change < 0.6 * usual
+    # whatever the order of their sizes, the thing is on top
+    reverse = FrameInstances(0, (40, 60), (2, 7), (0, 1), (0.9, 0.9), (large, small))
+    drawn = MaskAnnotator("masks_only", stuff_labels=(1,), **options).annotate(frame, reverse)
+    assert (drawn[15, 15] == drawn[30, 30]).all()

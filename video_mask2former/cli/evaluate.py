@@ -126,7 +126,6 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
     from video_mask2former.evaluation.prediction import predict_dataset
     from video_mask2former.recipes.inference import build_settings
     from video_mask2former.recipes.tasks import build_task
-    from video_mask2former.results import pack_submission
 
     with distributed.process_group(device_type), logging_redirect_tqdm():
         if not distributed.is_main_process():
@@ -140,7 +139,7 @@ def _predict_and_measure(args: argparse.Namespace, device_type: str) -> int:
         if distributed.is_main_process():
             if not data.has_annotations:
                 submission = results.with_suffix(".zip")
-                pack_submission(results, submission)
+                task.pack(results, submission)
                 print(f"the annotations are hidden, so nothing is measured; wrote {results} and {submission}")
             else:
                 _measure(args, task, data, results)

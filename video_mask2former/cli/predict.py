@@ -17,6 +17,7 @@ from video_mask2former.config.inference import PUBLISHED, InferenceSettings
 if TYPE_CHECKING:
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.models import Segmenter
+    from video_mask2former.tasks import Task
 
 _DESCRIPTION = """\
 Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, tracks.json, results.json
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former.cli.predict_jobs import PredictTask, run_task
     from video_mask2former.cli.stop_signals import stopped_by_signals
     from video_mask2former.inference import VideoPredictor
+    from video_mask2former.tasks import VideoPanopticTask, VideoSemanticTask
     from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
@@ -68,8 +70,12 @@ def run(args: argparse.Namespace) -> int:
     check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
     output = _make_folder(args.output)
-    model, settings = _load_model(args, overrides)
-    task = PredictTask(
+    model, settings, task = _load_model(args, overrides)
+    if (args.panoptic or args.semantic) and not isinstance(task, (VideoPanopticTask, VideoSemanticTask)):
+        raise ValueError(
+            "--panoptic and --semantic need masks that do not overlap: --task video_panoptic or video_semantic."
+        )
+    request = PredictTask(
         output,
         _output_choice(args),
         start=args.start,
@@ -78,11 +84,13 @@ def run(args: argparse.Namespace) -> int:
         frame_rate=_frame_rate(args.frame_rate),
         model={"config": _identity(args.config), "weights": _identity(args.weights), "overrides": overrides},
         settings=settings,
+        task=task.describe(),
         overwrite=args.overwrite,
     )
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with logging_redirect_tqdm(), stopped_by_signals("the same command goes on with what is left"), _process_group():
-        num_failed = run_task(task, inputs[rank::world_size], VideoPredictor(model, settings), debug=args.debug)
+        predictor = VideoPredictor(model, settings, task)
+        num_failed = run_task(request, inputs[rank::world_size], predictor, debug=args.debug)
         # waits for the others as well: torchrun ends them all as soon as one ends with an error
         num_failed = round(distributed.all_reduce_sum(num_failed))
     if torch.cuda.is_available() and next(model.parameters()).is_cuda:
@@ -117,6 +125,11 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     group.add_argument(
+        "--task",
+        metavar="NAME",
+        help="what is made of the masks: instance, video_panoptic, video_semantic (default: as the configuration says)",
+    )
+    group.add_argument(
         "--published", action="store_true", help="take the inference section of the configuration as it is"
     )
     add_option_flags(
@@ -135,6 +148,8 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--coco", action="store_true", help="coco_detections.json: COCO detections of each frame")
     group.add_argument("--mots", action="store_true", help="mots.txt: MOTS text")
     group.add_argument("--masks", action="store_true", help="masks/: indexed PNG files, in the manner of DAVIS")
+    group.add_argument("--panoptic", action="store_true", help="panoptic/: PNG files and JSON in the form of VIPSeg")
+    group.add_argument("--semantic", action="store_true", help="semantic/: PNG files whose values are classes")
     group.add_argument(
         "--overlay-mode", choices=("overlay", "side_by_side", "masks_only"), default="overlay", help="default: overlay"
     )
@@ -183,14 +198,21 @@ def _make_folder(name: str) -> Path:
     return Path(name)
 
 
-def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings]:
-    """The model, and how it is run: the configuration, what people want, then the given options, the flags last."""
+def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings, Task]:
+    """The model, how it is run, and what is made of its masks.
+
+    The configuration comes first, then what people want, then the given options, the flags last.
+    """
     from video_mask2former import distributed
     from video_mask2former.api import load_with_config
     from video_mask2former.recipes.inference import build_settings
+    from video_mask2former.recipes.tasks import build_task
+    from video_mask2former.tasks import video_task
 
     device = distributed.choose_device(args.device, "--device")
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
+    if args.task is not None:
+        overrides = [f"task.name={args.task}", *overrides]
     wanted = [*overrides, *flags_as_overrides(args, "inference", InferenceSettings)]
     if not args.published:
         people = InferenceSettings()
@@ -204,7 +226,7 @@ def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segment
             "no model was given, and none ships with this installation. Pass --weights CHECKPOINT, and --config "
             "with it if the checkpoint has no configuration inside."
         ) from error
-    return model, build_settings(config)
+    return model, build_settings(config), video_task(build_task(config))
 
 
 def _identity(path: str | None) -> Any:
@@ -225,6 +247,8 @@ def _output_choice(args: argparse.Namespace) -> OutputChoice:
         coco=args.coco,
         mots=args.mots,
         masks=args.masks,
+        panoptic=args.panoptic,
+        semantic=args.semantic,
         overlay_mode=args.overlay_mode,
         audio=args.audio,
     )

@@ -44,6 +44,7 @@ class PredictTask:
         frame_rate: Rate of images, which do not say their own.
         model: What identifies the model: configuration and weights.
         settings: How it is run.
+        task: What is made of its masks, as plain values.
         overwrite: Predict again what is done.
     """
 
@@ -55,6 +56,7 @@ class PredictTask:
     frame_rate: Fraction | None
     model: dict[str, Any]
     settings: InferenceSettings
+    task: dict[str, Any]
     overwrite: bool = False
 
     def folder(self, entry: PredictInput) -> Path:
@@ -82,6 +84,7 @@ class PredictTask:
             "input": file_identity(entry.source),
             "model": self.model,
             "settings": settings,
+            "task": self.task,
             "outputs": asdict(self.choice),
             "frames": [self.start, self.end, self.every],
             "frame_rate": None if self.frame_rate is None else str(self.frame_rate),

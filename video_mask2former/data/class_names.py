@@ -144,6 +144,16 @@ THING_INDICES: dict[str, frozenset[int]] = {
 
 def known_things(class_names: Sequence[str], num_classes: int) -> tuple[bool, ...]:
     """Whether each class has countable objects, by the list that the classes are; all have where they are none."""
-    name = next((name for name, names in CLASS_NAMES.items() if names == tuple(class_names)), None)
+    name = _list_of(class_names)
     things = range(num_classes) if name is None else THING_INDICES[name]
     return tuple(index in things for index in range(num_classes))
+
+
+def known_category_ids(class_names: Sequence[str], num_classes: int) -> tuple[int, ...]:
+    """Category id of each class, by the list that the classes are; counted from 1 where they are none."""
+    name = _list_of(class_names)
+    return tuple(range(1, num_classes + 1)) if name is None else CATEGORY_IDS[name]
+
+
+def _list_of(class_names: Sequence[str]) -> str | None:
+    return next((name for name, names in CLASS_NAMES.items() if names == tuple(class_names)), None)

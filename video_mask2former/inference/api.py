@@ -12,6 +12,7 @@ from video_mask2former.inference.model_runner import SegmentationModel
 from video_mask2former.inference.option_signature import with_options
 from video_mask2former.inference.predictor import Progress, VideoPredictor, as_video, frames_from, read_frames
 from video_mask2former.structures import VideoInstances
+from video_mask2former.tasks import Task, find_task
 from video_mask2former.video_io import VideoSource, open_video
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def segment_video(
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
+    task: str | Task | None = None,
     settings: InferenceSettings | None = None,
     progress: Progress | None = None,
     **options: Unpack[InferenceOptions],
@@ -49,6 +51,8 @@ def segment_video(
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every so many frames.
+        task: ``instance``, ``video_panoptic``, ``video_semantic``, or a :class:`~video_mask2former.tasks.Task` with
+            options of its own. Masks of the last two do not overlap; the id of stuff is that of its class.
         settings: All of the options below in one object.
         progress: Called with the number of frames done, whenever some are.
         **options: Any option of :class:`InferenceSettings`.
@@ -63,7 +67,9 @@ def segment_video(
         MemoryError: If a clip is too long for the memory there is.
     """
     chosen = _chosen("segment_video", settings, options)
-    return VideoPredictor(model, chosen).predict(source, start=start, end=end, every=every, progress=progress)
+    return VideoPredictor(model, chosen, find_task(task)).predict(
+        source, start=start, end=end, every=every, progress=progress
+    )
 
 
 @with_options(but=("mode", "keep_empty"))
@@ -74,6 +80,7 @@ def stream_video(
     start: int | None = None,
     end: int | None = None,
     every: int = 1,
+    task: str | Task | None = None,
     settings: InferenceSettings | None = None,
     state: Mapping[str, Any] | None = None,
     **options: Unpack[InferenceOptions],
@@ -98,6 +105,7 @@ def stream_video(
         start: See :func:`segment_video`.
         end: See :func:`segment_video`.
         every: See :func:`segment_video`.
+        task: See :func:`segment_video`.
         settings: All of the options below in one object. The mode is ``online``, whatever they say.
         state: From :meth:`FrameStream.state_dict`, with the same options.
         **options: Any option of :class:`InferenceSettings`.
@@ -113,7 +121,7 @@ def stream_video(
     if options.get("mode") == "clip":
         raise ValueError("a stream is decoded online, got mode 'clip'. segment_video decodes clips.")
     chosen = _chosen("stream_video", settings, {**options, "mode": "online"})
-    predictor = VideoPredictor(model, chosen)
+    predictor = VideoPredictor(model, chosen, find_task(task))
     video = as_video(source)
     backend = chosen.video_backend
     if state is None:

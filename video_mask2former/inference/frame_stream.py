@@ -94,7 +94,7 @@ class FrameStream(Iterator[FrameInstances]):
         buffer["items"] = [(index, as_tensor(image)) for index, image in buffer["items"]]
         return {
             "version": STATE_VERSION,
-            "settings": _identity(self._rules.settings),
+            "settings": _identity(self._rules.settings, self._task),
             "tracker": self._tracker.state_dict(),
             "buffer": buffer,
             "pending": [(as_tensor(image), asdict(instances)) for image, instances in self._pending],
@@ -109,7 +109,7 @@ class FrameStream(Iterator[FrameInstances]):
             ValueError: If it was saved with other settings of windows or tracker, or by another version.
         """
         check_state(state)
-        mine = _identity(self._rules.settings)
+        mine = _identity(self._rules.settings, self._task)
         for name, value in state["settings"].items():
             if mine[name] != value:
                 raise ValueError(
@@ -184,10 +184,11 @@ def check_state(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return state
 
 
-def _identity(settings: InferenceSettings) -> dict[str, Any]:
+def _identity(settings: InferenceSettings, task: Task) -> dict[str, Any]:
     """The settings that a saved state only fits if they are the same."""
     plan = WindowPlan.of(settings)
     return {
+        "task": task.name,
         "tracker": settings.tracker_name,
         "window": plan.window,
         "overlap": plan.overlap,

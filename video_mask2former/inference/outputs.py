@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.data.class_names import known_category_ids
 from video_mask2former.results import (
     CocoDetectionsWriter,
     JsonLinesWriter,
@@ -23,6 +24,13 @@ from video_mask2former.results import (
     write_youtube_vis,
 )
 from video_mask2former.structures import FrameInstances, VideoInstances
+from video_mask2former.tasks.pixel_files import (
+    PANOPTIC_JSON,
+    PANOPTIC_PNGS,
+    write_label_maps,
+    write_panoptic_frames,
+    write_panoptic_json,
+)
 from video_mask2former.video_io import VideoReader, VideoWriter
 from video_mask2former.visualization import ContactSheet, MaskAnnotator
 from video_mask2former.visualization.mask_annotator import Mode as OverlayMode
@@ -38,6 +46,8 @@ FILE_NAMES = {
     "coco": "coco_detections.json",
     "mots": "mots.txt",
     "masks": "masks",
+    "panoptic": "panoptic",
+    "semantic": "semantic",
 }
 IMAGE_OVERLAY = "overlay.png"
 PARTIAL_FRAMES = FILE_NAMES["frames"] + ".partial"
@@ -60,6 +70,8 @@ class OutputChoice:
         coco: ``coco_detections.json``, COCO detections of each frame.
         mots: ``mots.txt``, MOTS text.
         masks: ``masks/``, indexed PNG files in the manner of DAVIS.
+        panoptic: ``panoptic/``, PNG files and ``pred.json`` in the form of VIPSeg; for masks that do not overlap.
+        semantic: ``semantic/``, PNG files whose values are classes; for the same.
         overlay_mode: Masks over the frames, frames and masks side by side, or masks alone.
         audio: Copy the sound into the overlay.
     """
@@ -72,6 +84,8 @@ class OutputChoice:
     coco: bool = False
     mots: bool = False
     masks: bool = False
+    panoptic: bool = False
+    semantic: bool = False
     overlay_mode: OverlayMode = "overlay"
     audio: bool = False
 
@@ -98,14 +112,23 @@ class FrameOutputs:
         reader: The video they are of.
         class_names: Name of each class index.
         is_image: Whether the video is a single image.
+        stuff_labels: Classes that are drawn lightly, under the others.
     """
 
     def __init__(
-        self, folder: Path, choice: OutputChoice, reader: VideoReader, class_names: tuple[str, ...], *, is_image: bool
+        self,
+        folder: Path,
+        choice: OutputChoice,
+        reader: VideoReader,
+        class_names: tuple[str, ...],
+        *,
+        is_image: bool,
+        stuff_labels: frozenset[int] = frozenset(),
     ) -> None:
         self._folder = folder
         self._class_names = class_names
-        self._annotator = MaskAnnotator(choice.overlay_mode) if choice.overlay else None
+        annotator = MaskAnnotator(choice.overlay_mode, stuff_labels=stuff_labels)
+        self._annotator = annotator if choice.overlay else None
         self._is_image = is_image
         self._sheet: ContactSheet | None = None
         if choice.contact_sheet:
@@ -214,6 +237,17 @@ def write_result_files(
             instances = video.at_frame(index)
             for writer in writers:
                 writer.write(instances)
+    names = [(index, f"{index:05d}") for index in frame_indices]
+    if choice.panoptic:
+        pictures = folder / FILE_NAMES["panoptic"]
+        remove_path(pictures)
+        category_ids = known_category_ids(video.class_names, 1 + max((t.label for t in video.tracks), default=0))
+        frames = write_panoptic_frames(pictures / PANOPTIC_PNGS / folder.name, names, video, category_ids)
+        entry = {"video_id": folder.name, "annotations": frames}
+        write_panoptic_json(pictures / PANOPTIC_JSON, [entry])
+    if choice.semantic:
+        remove_path(folder / FILE_NAMES["semantic"])
+        write_label_maps(folder / FILE_NAMES["semantic"], names, video)
 
 
 def remove_other_files(folder: Path, kept: list[str]) -> None:

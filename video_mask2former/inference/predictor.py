@@ -63,6 +63,11 @@ class VideoPredictor:
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
 
+    @property
+    def stuff_labels(self) -> frozenset[int]:
+        """Classes that are drawn lightly, under the others."""
+        return self.task.stuff_labels(self._rules)
+
     def predict(
         self,
         source: VideoSource,

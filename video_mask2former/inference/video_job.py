@@ -133,4 +133,11 @@ class VideoJob:
         return result
 
     def _frame_outputs(self, predictor: VideoPredictor, reader: VideoReader) -> FrameOutputs:
-        return FrameOutputs(self._folder, self._choice, reader, predictor.class_names, is_image=self.is_image)
+        return FrameOutputs(
+            self._folder,
+            self._choice,
+            reader,
+            predictor.class_names,
+            is_image=self.is_image,
+            stuff_labels=predictor.stuff_labels,
+        )

@@ -4,7 +4,7 @@ from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, T
 from video_mask2former.tasks.image_instances import ImageInstanceTask
 from video_mask2former.tasks.panoptic import PanopticTask
 from video_mask2former.tasks.semantic import SemanticTask
-from video_mask2former.tasks.table import TASKS, fitting_task
+from video_mask2former.tasks.table import TASKS, find_task, fitting_task, video_task
 from video_mask2former.tasks.video_instances import VideoInstanceTask
 from video_mask2former.tasks.video_panoptic import VideoPanopticTask
 from video_mask2former.tasks.video_semantic import VideoSemanticTask
@@ -22,5 +22,7 @@ __all__ = [
     "VideoInstanceTask",
     "VideoPanopticTask",
     "VideoSemanticTask",
+    "find_task",
     "fitting_task",
+    "video_task",
 ]

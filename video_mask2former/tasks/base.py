@@ -16,6 +16,7 @@ from video_mask2former.config import InferenceSettings
 from video_mask2former.data.evaluation_videos import AnnotationForm, EvaluationSet, EvaluationVideo
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.metrics import Evaluator, Report
+from video_mask2former.results import pack_submission
 from video_mask2former.results.json_array_file import JsonArrayFile
 from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
 from video_mask2former.tasks.recorder import Recorder
@@ -214,6 +215,14 @@ class Task(ABC):
         with JsonArrayFile(self.results_path(folder)) as array:
             for entry in entries:
                 array.append(entry)
+
+    def pack(self, results: Path, path: Path) -> None:
+        """Write the zip that servers take."""
+        pack_submission(results, path)
+
+    def stuff_labels(self, rules: AnswerRules) -> frozenset[int]:
+        """Classes that are drawn lightly, under the others."""
+        return frozenset()
 
     def drawn(self, instances: VideoInstances, options: EvaluationOptions) -> VideoInstances:
         """What is drawn of an answer, or of ground truth."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from video_mask2former.atomic import atomic_path
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
 from video_mask2former.data.panoptic_files import load_panoptic, write_segment_ids
 from video_mask2former.metrics import PanopticQualityEvaluator, Report
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import ClipOutput, Track, VideoInstances
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, by_key, write_entries
+from video_mask2former.tasks.pixel_files import pack_pictures, write_panoptic_json
 from video_mask2former.tasks.postprocess import PanopticSegmentation, image_panoptic
 from video_mask2former.tasks.segment_maps import compare_instances, paint
 
@@ -79,8 +78,15 @@ class PanopticTask(Task):
 
     def join(self, entries: Iterable[dict[str, Any]], folder: Path) -> None:
         """``results.json`` beside the PNGs in ``results``."""
-        with atomic_path(self.results_path(folder)) as temporary:
-            temporary.write_text(json.dumps({"annotations": list(entries)}), encoding="utf-8")
+        write_panoptic_json(self.results_path(folder), entries)
+
+    def pack(self, results: Path, path: Path) -> None:
+        """``pred.json``, and the PNGs in ``pan_pred``, as the server of VIPSeg takes them."""
+        pack_pictures(results.with_suffix(""), path, json_file=results)
+
+    def stuff_labels(self, rules: AnswerRules) -> frozenset[int]:
+        """The classes without countable objects."""
+        return frozenset(label for label, is_thing in enumerate(rules.is_thing) if not is_thing)
 
     def read(
         self, results: Path, data: EvaluationSet, options: EvaluationOptions

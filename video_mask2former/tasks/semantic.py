@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
-from video_mask2former.data.label_maps import IGNORE_LABEL, LabelMapFolder, write_label_map
+from video_mask2former.data.label_maps import LabelMapFolder
 from video_mask2former.metrics import Report, SemanticIouEvaluator
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import ClipOutput, Track, VideoInstances
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, by_key, write_entries
+from video_mask2former.tasks.pixel_files import pack_pictures, write_label_maps
 from video_mask2former.tasks.postprocess import image_semantic
-from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of, paint
+from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of
 
 
 class SemanticTask(Task):
@@ -48,8 +49,7 @@ class SemanticTask(Task):
 
     def write(self, answer: VideoInstances, video: EvaluationVideo, data: EvaluationSet, path: Path) -> None:
         """A label map; there are no entries."""
-        labels = paint(answer, [track.label for track in answer.tracks], 0, IGNORE_LABEL)
-        write_label_map(path.parents[1] / "results" / f"{video.name}.png", labels)
+        write_label_maps(path.parents[1] / "results", [(0, video.name)], answer)
         write_entries(path, [])
 
     def results_path(self, folder: Path) -> Path:
@@ -58,6 +58,14 @@ class SemanticTask(Task):
 
     def join(self, entries: Iterable[dict[str, Any]], folder: Path) -> None:
         """Nothing is to be joined."""
+
+    def pack(self, results: Path, path: Path) -> None:
+        """The label maps, in a folder for each video, as the server of VSPW takes them."""
+        pack_pictures(results, path)
+
+    def stuff_labels(self, rules: AnswerRules) -> frozenset[int]:
+        """All classes."""
+        return frozenset(range(len(rules.is_thing)))
 
     def read(
         self, results: Path, data: EvaluationSet, options: EvaluationOptions

@@ -36,8 +36,8 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
     """The task that a dataset is measured by.
 
     Args:
-        task: That of the model. Instances of videos stand for those of images, too, and tasks of
-            images for their siblings of videos.
+        task: That of the model. Instances of videos stand for those of images, too, and tasks of images for their
+            siblings of videos.
         data: The dataset. Where its annotations are of another form than the task's, they say what is measured.
 
     Raises:
@@ -45,14 +45,34 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
     """
     if task is None or data.form not in task.forms:
         task = _OF_FORM[data.form]()
-    if type(task) is VideoInstanceTask and data.is_of_images:
+    if not data.is_of_images:
+        task = video_task(task)
+    elif type(task) is VideoInstanceTask:
         task = ImageInstanceTask()
-    if type(task) is PanopticTask and not data.is_of_images:
-        task = VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold, task.fill)
-    if type(task) is SemanticTask and not data.is_of_images:
-        task = VideoSemanticTask()
     task.check(data)
     return task
+
+
+def video_task(task: Task) -> Task:
+    """The sibling of a task of images that is for videos; any other task as it is."""
+    if type(task) is PanopticTask:
+        return VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold)
+    siblings = {ImageInstanceTask: VideoInstanceTask, SemanticTask: VideoSemanticTask}
+    return siblings[type(task)]() if type(task) in siblings else task
+
+
+def find_task(task: str | Task | None) -> Task:
+    """A task by its name, or the task itself; None is that of instances.
+
+    Raises:
+        ValueError: If there is no task of that name.
+    """
+    if isinstance(task, Task):
+        return task
+    name = task or VideoInstanceTask.name
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(TASKS)}, or a Task of your own.")
+    return TASKS[name]()
 
 
 def task_of_results(path: str | os.PathLike[str]) -> Task:

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
-from video_mask2former.data.panoptic_files import write_segment_ids
 from video_mask2former.metrics import PanopticQualityEvaluator, Report, SegmentationTrackingQualityEvaluator
 from video_mask2former.metrics.average_precision import UNDEFINED
-from video_mask2former.rle import rle_area
 from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
 from video_mask2former.tasks.base import (
     AnswerRules,
@@ -21,9 +19,10 @@ from video_mask2former.tasks.base import (
 )
 from video_mask2former.tasks.merging import MergedSegment, merge_segments
 from video_mask2former.tasks.panoptic import PanopticTask
+from video_mask2former.tasks.pixel_files import write_panoptic_frames
 from video_mask2former.tasks.postprocess import output_geometry
 from video_mask2former.tasks.recorder import FrameRecorder, Recorder
-from video_mask2former.tasks.segment_maps import compare_instances, paint
+from video_mask2former.tasks.segment_maps import compare_instances
 
 WINDOWS = (1, 2, 4, 6)
 """Lengths of the windows that the authors of VIPSeg average VPQ over."""
@@ -99,22 +98,7 @@ class VideoPanopticTask(PanopticTask):
     def write(self, answer: VideoInstances, video: EvaluationVideo, data: EvaluationSet, path: Path) -> None:
         """A folder of PNGs of segment ids, and their entry in the form of VIPSeg."""
         folder = path.parents[1] / "results" / str(video.key)
-        track_ids = [track.track_id for track in answer.tracks]
-        frames = []
-        for index, name in enumerate(video.frame_names):
-            file_name = f"{name}.png"
-            write_segment_ids(folder / file_name, paint(answer, track_ids, index))
-            segments = [
-                {
-                    "id": track.track_id,
-                    "category_id": data.category_ids[track.label],
-                    "iscrowd": 0,
-                    "area": rle_area(track.segmentations[index]),
-                }
-                for track in answer.tracks
-                if index in track.segmentations
-            ]
-            frames.append({"file_name": file_name, "segments_info": segments})
+        frames = write_panoptic_frames(folder, enumerate(video.frame_names), answer, data.category_ids)
         write_entries(path, [{"video_id": video.key, "annotations": frames}])
 
     def evaluator(self, data: EvaluationSet, options: EvaluationOptions) -> TaskEvaluator:

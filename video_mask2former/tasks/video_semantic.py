@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
-from video_mask2former.data.label_maps import IGNORE_LABEL, LabelMapFolder, masks_of_numbers, write_label_map
+from video_mask2former.data.label_maps import LabelMapFolder, masks_of_numbers
 from video_mask2former.metrics import Report, SemanticIouEvaluator, VideoConsistencyEvaluator
 from video_mask2former.rle import Rle
 from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
@@ -20,9 +20,10 @@ from video_mask2former.tasks.base import (
     write_entries,
 )
 from video_mask2former.tasks.merging import merge_classes
+from video_mask2former.tasks.pixel_files import write_label_maps
 from video_mask2former.tasks.postprocess import output_geometry
 from video_mask2former.tasks.recorder import FrameRecorder, Recorder
-from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of, paint
+from video_mask2former.tasks.segment_maps import IGNORED, label_maps_of
 from video_mask2former.tasks.semantic import SemanticTask
 
 
@@ -83,10 +84,7 @@ class VideoSemanticTask(SemanticTask):
 
     def write(self, answer: VideoInstances, video: EvaluationVideo, data: EvaluationSet, path: Path) -> None:
         """A folder of label maps; there are no entries."""
-        values = [track.label for track in answer.tracks]
-        for index, name in enumerate(video.frame_names):
-            file = path.parents[1] / "results" / str(video.key) / f"{name}.png"
-            write_label_map(file, paint(answer, values, index, IGNORE_LABEL))
+        write_label_maps(path.parents[1] / "results" / str(video.key), enumerate(video.frame_names), answer)
         write_entries(path, [])
 
     def read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 import cv2
@@ -18,6 +18,8 @@ Mode = Literal["overlay", "side_by_side", "masks_only"]
 Box = tuple[int, int, int, int]  # x, y, width, height
 
 MASKS_ONLY_BACKGROUND = 24
+# of the opacity of things
+STUFF_OPACITY = 0.5
 # once labels would cover more of the frame than this, small objects are labelled by their id alone
 CROWDED_SHARE = 0.1
 
@@ -37,6 +39,7 @@ class MaskAnnotator:
         show_score: Whether labels have the score.
         text_size: Height of letters in pixels; 0 lets them grow with the frame.
         font: A TrueType or OpenType file, for class names in alphabets that Pillow's own font lacks.
+        stuff_labels: Classes without countable objects, which are drawn lightly, under all else and without an id.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class MaskAnnotator:
         show_score: bool = True,
         text_size: int = 0,
         font: str | os.PathLike[str] | None = None,
+        stuff_labels: Collection[int] = (),
     ) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}.")
@@ -61,7 +65,8 @@ class MaskAnnotator:
         self._parts = (show_id, show_class, show_score)
         self._text_size = text_size
         self._text = TextRenderer(font)
-        self._tables: dict[Color, np.ndarray] = {}
+        self._stuff_labels = frozenset(stuff_labels)
+        self._tables: dict[tuple[Color, float], np.ndarray] = {}
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the picture made of a frame of ``size``."""
@@ -95,35 +100,38 @@ class MaskAnnotator:
         else:
             canvas[:] = frame
         areas = [rle_area(rle) for rle in instances.segmentations]
-        boxes = {
-            index: self._draw_mask(canvas, instances.segmentations[index], track_color(instances.track_ids[index]))
-            for index in sorted(range(len(instances)), key=lambda index: -areas[index])
-            if areas[index]
-        }
+        is_stuff = [label in self._stuff_labels for label in instances.labels]
+        boxes = {}
+        for index in sorted(range(len(instances)), key=lambda index: (not is_stuff[index], -areas[index])):
+            if areas[index]:
+                color = track_color(instances.track_ids[index])
+                boxes[index] = self._draw_mask(canvas, instances.segmentations[index], color, is_stuff[index])
         if any(self._parts):
             self._draw_labels(canvas, instances, class_names, dict(reversed(boxes.items())))
         return picture
 
-    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color) -> Box:
+    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color, is_stuff: bool) -> Box:
         """Draw one mask; returns the box of its largest part, which is where its label belongs."""
         x, y, width, height = (int(value) for value in rle_box(rle))
         mask = decode_box(rle, (x, y, width, height)).view(np.uint8)
         region = canvas[y : y + height, x : x + width]
-        cv2.copyTo(cv2.LUT(region, self._table(color)), mask, region)
+        opacity = self._opacity * (STUFF_OPACITY if is_stuff else 1.0)
+        cv2.copyTo(cv2.LUT(region, self._table(color, opacity)), mask, region)
         lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
-        if self._contours:
+        if self._contours and not is_stuff:
             thickness = max(1, round(min(canvas.shape[:2]) / 360))
             shade = _lighter(color) if self.mode == "masks_only" else color
             cv2.drawContours(canvas, lines, -1, shade, thickness, cv2.LINE_AA)
         left, top, width, height = cv2.boundingRect(max(lines, key=cv2.contourArea))
         return left, top, width, height
 
-    def _table(self, color: Color) -> np.ndarray:
+    def _table(self, color: Color, opacity: float) -> np.ndarray:
         """What each value of each channel becomes under a mask of a colour, ``(1, 256, 3)``."""
-        if color not in self._tables:
-            values = np.arange(256)[None, :, None] * (1.0 - self._opacity) + np.asarray(color) * self._opacity
-            self._tables[color] = values.round().astype(np.uint8)
-        return self._tables[color]
+        key = color, opacity
+        if key not in self._tables:
+            values = np.arange(256)[None, :, None] * (1.0 - opacity) + np.asarray(color) * opacity
+            self._tables[key] = values.round().astype(np.uint8)
+        return self._tables[key]
 
     def _draw_labels(
         self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], boxes: Mapping[int, Box]
@@ -156,6 +164,8 @@ class MaskAnnotator:
         show_id, show_class, show_score = self._parts
         label = instances.labels[index]
         name = class_names[label] if label < len(class_names) else f"class {label}"
+        if label in self._stuff_labels:
+            return name
         parts = (
             f"#{instances.track_ids[index]}" if show_id else "",
             name if show_class else "",
