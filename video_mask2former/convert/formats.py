@@ -13,6 +13,7 @@ from video_mask2former.convert import (
     detectron2,
     dino,
     huggingface,
+    huggingface_vit,
     maskformer,
     max_deeplab,
     msra,
@@ -81,6 +82,14 @@ VIT_MODELS = (
         needs_backbone=lambda weights: True,
     ),
 )
+VIT_HUGGINGFACE = tuple(
+    CheckpointFormat(f"huggingface {name}", marker, key_map, only_into=into, adapt=huggingface_vit.with_batch_axis)
+    for name, marker, key_map, into in (
+        ("VidEoMT", r"^class_predictor\.weight$", huggingface_vit.VIDEOMT, r"^query_updater\."),
+        ("EoMT", r"^embeddings\.position_embeddings\.weight$", huggingface_vit.EOMT, r"^annealing\."),
+        ("EoMT on DINOv3", r"^class_predictor\.weight$", huggingface_vit.EOMT_DINOV3, r"^annealing\."),
+    )
+)
 VIT_BACKBONES = (
     CheckpointFormat(
         "timm DINOv3",
@@ -145,6 +154,7 @@ STRUCT_TOKEN = (
 
 FORMATS = (
     *VIT_MODELS,
+    *VIT_HUGGINGFACE,
     *VIT_BACKBONES,
     GENVIS,
     CheckpointFormat("VITA", r"^vita_module\.", detectron2.GENVIS, may_lack=_QUERY_MEMORY, only_into=_GENVIS_TRACKER),

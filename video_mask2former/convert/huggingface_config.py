@@ -1,4 +1,4 @@
-"""``config.json`` and ``preprocessor_config.json`` of Hugging Face's Mask2Former, read and written.
+"""``config.json`` and ``preprocessor_config.json`` of Hugging Face's models, read, and for Mask2Former written.
 
 The video checkpoints (``video-mask2former-*``) have the image model's names and configuration; only the class they were
 saved from, or the name of the folder, tells them apart.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from video_mask2former.convert.huggingface_vit import MODEL_TYPES, convert_vit_config
 from video_mask2former.documents import check_plain, read_json
 from video_mask2former.messages import shortened
 from video_mask2former.option_values import parse_value
@@ -147,7 +148,7 @@ def read_huggingface_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no ``config.json``.
-        ValueError: If it is not of a Mask2Former whose parts this package has.
+        ValueError: If it is not of a Mask2Former, an EoMT or a VidEoMT whose parts this package has.
     """
     config, preprocessor = folder / HUGGINGFACE_CONFIG, folder / HUGGINGFACE_PREPROCESSOR
     if not config.is_file():
@@ -164,6 +165,10 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
         preprocessor: Content of ``preprocessor_config.json``, empty where there is none.
         origin: Name of the folder, for errors, and to recognise task and video checkpoints by.
     """
+    if values.get("model_type") in MODEL_TYPES:
+        task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), "instance")
+        options = convert_vit_config(values, origin, class_names=_class_names(values), task=task)
+        return options | {"model": options["model"] | _pixels(preprocessor, origin)}
     _check_supported(values, origin)
     values = parse_value(values, _Config, "", f"config.json of {origin}")
     if values.get("feature_size", values["hidden_dim"]) != values["hidden_dim"]:
@@ -171,7 +176,6 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
             f"feature_size and hidden_dim in config.json of {origin} must be equal, "
             f"got {values['feature_size']} and {values['hidden_dim']}."
         )
-    preprocessor = parse_value(preprocessor, _Preprocessor, "", f"preprocessor_config.json of {origin}")
     is_video = _is_video(values, origin)
     model = {ours: values[theirs] for ours, theirs in _MODEL_OPTIONS.items()} | {
         "num_classes": len(values["id2label"]) if values.get("id2label") else values.get("num_labels", 2),
@@ -185,11 +189,16 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
             "temporal_position_encoding": is_video,
         },
     }
-    for ours, theirs in (("pixel_mean", "image_mean"), ("pixel_std", "image_std")):
-        if theirs in preprocessor:
-            model[ours] = [round(255 * value, 3) for value in preprocessor[theirs]]
+    model |= _pixels(preprocessor, origin)
     loss = {ours: values[theirs] for ours, theirs in _LOSS_OPTIONS.items() if theirs in values}
     return {"model": model, "loss": loss} | _inference(values, preprocessor, origin, is_video)
+
+
+def _pixels(preprocessor: Mapping[str, Any], origin: str) -> dict[str, list[float]]:
+    """Mean and deviation of the pixels, where they are given."""
+    given = parse_value(preprocessor, _Preprocessor, "", f"preprocessor_config.json of {origin}")
+    names = (("pixel_mean", "image_mean"), ("pixel_std", "image_std"))
+    return {ours: [round(255 * value, 3) for value in given[theirs]] for ours, theirs in names if theirs in given}
 
 
 def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
