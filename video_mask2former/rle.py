@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from video_mask2former.messages import shortened
 
 MAX_PIXELS = 2**27
-"""Of a mask or an image: more (11,585 x 11,585) is taken for a mistake, or for a file made to exhaust the memory."""
+"""Most pixels of a mask or an image; more (11,585 x 11,585) is a mistake, or a file made to exhaust the memory."""
 
 _MAX_DIGITS = 7  # of one number: 35 bits, more than any run has
 

@@ -8,7 +8,7 @@ from video_mask2former.config.inference import InferenceOptions, InferenceSettin
 from video_mask2former.config.loader import Overrides, apply_overrides, config_from_mapping, load_config, to_yaml
 from video_mask2former.config.loss import LossConfig
 from video_mask2former.config.model import ModelConfig
-from video_mask2former.config.schema import PartConfig, Section, field_docs, option, to_mapping
+from video_mask2former.config.schema import PartConfig, PartSection, Section, field_docs, option, to_mapping
 from video_mask2former.config.training import TrainingConfig
 from video_mask2former.option_values import Range
 
@@ -21,6 +21,7 @@ __all__ = [
     "ModelConfig",
     "Overrides",
     "PartConfig",
+    "PartSection",
     "Range",
     "Section",
     "TrainingConfig",

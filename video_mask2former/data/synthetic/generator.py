@@ -66,7 +66,7 @@ class SceneStyle:
 
     @property
     def first_stuff_id(self) -> int:
-        """Category id of the first kind of stuff: those of things come before."""
+        """Category id of the first kind of stuff, after those of things."""
         return max(self._things) + 1
 
     @property
