@@ -15,7 +15,7 @@ from unittest import mock
 import yaml
 
 from video_mask2former.cli import make_parser
-from video_mask2former.config import Config, PartConfig, Section
+from video_mask2former.config import Config, InferenceSettings, PartConfig, Section
 from video_mask2former.config.schema import fields_of
 from video_mask2former.convert import FORMATS, Concatenation, Ignored, Rename
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS, Built, Combined, Option, Unused
@@ -160,7 +160,9 @@ def configuration_reference() -> str:
         public = f"{PUBLIC_CONFIG}.{kind.__name__}"
         declaration = f"```{{py:class}} {public}\n:canonical: {kind.__module__}.{kind.__name__}\n```"
         doc = unindented(kind.__doc__ or "")
-        parts.append(f"## {name}\n\n{doc}\n\n{declaration}\n\n{option_table(section)}")
+        # InferenceSettings has methods, too, and a place in the reference
+        head = [] if isinstance(section, InferenceSettings) else [declaration]
+        parts.append("\n\n".join([f"## {name}", doc, *head, option_table(section)]))
     return "\n\n".join([*parts, *map(part_tables, KINDS)])
 
 

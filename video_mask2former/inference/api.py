@@ -41,7 +41,8 @@ def segment_video(
         # as one clip, the way published numbers were made:
         result = segment_video(model, "in.mp4", settings=InferenceSettings.published())
 
-    Options that are None are as ``settings`` have them, :class:`InferenceSettings` if those are None, too.
+    Options that are None are as ``settings`` have them,
+    :class:`~video_mask2former.inference.InferenceSettings` if those are None, too.
 
     Args:
         model: A :class:`~video_mask2former.models.Segmenter` in eval mode, or anything with its ``encode`` and
@@ -55,7 +56,7 @@ def segment_video(
             options of its own. Masks of the last two do not overlap; the id of stuff is that of its class.
         settings: All of the options below in one object.
         progress: Called with the number of frames done, whenever some are.
-        **options: Any option of :class:`InferenceSettings`.
+        **options: Any option of :class:`~video_mask2former.inference.InferenceSettings`.
 
     Returns:
         Tracks with ids from 1; masks have the size of the source and its frame indices.
@@ -108,7 +109,7 @@ def stream_video(
         task: See :func:`segment_video`.
         settings: All of the options below in one object. The mode is ``online``, whatever they say.
         state: From :meth:`FrameStream.state_dict`, with the same options.
-        **options: Any option of :class:`InferenceSettings`.
+        **options: Any option of :class:`~video_mask2former.inference.InferenceSettings`.
 
     Returns:
         An iterator, which can also give the frames and save its state.

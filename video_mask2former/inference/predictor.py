@@ -32,7 +32,7 @@ class VideoPredictor:
 
     Args:
         model: In eval mode, on the device it shall run on.
-        settings: How it is run; the defaults of :class:`InferenceSettings` if None.
+        settings: How it is run; the defaults of :class:`~video_mask2former.inference.InferenceSettings` if None.
         task: What is made of its masks; instances if None.
         is_thing: Whether each class of the model has countable objects; None: as the class list says that its classes
             are, and all where they are none.

@@ -102,7 +102,7 @@ class PMT(Segmenter):
         return normalised, (max(clip.shape[-2] for clip in clips), max(clip.shape[-1] for clip in clips))
 
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
-        """The encoder, and the sum of its levels; arguments as in :meth:`forward`."""
+        """The encoder, and the sum of its levels; arguments as in :meth:`.Segmenter.forward`."""
         normalised, frame_size = self.normalise_and_pad(frames)
         padded_size = (normalised.shape[3], normalised.shape[4])
         with torch.no_grad():
@@ -119,7 +119,7 @@ class PMT(Segmenter):
         """The plain mask decoder, frame after frame.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: Where queries propagate, ``queries`` of the output for the frames before, ``(B, Q, C)``.
         """
         tokens, grid = tokens_of(features), grid_of(features.padded_size)

@@ -54,7 +54,7 @@ class VideoMask2Former(Segmenter):
         return self.pixel_decoder.mask_dim
 
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
-        """The part that looks at each frame by itself; arguments as in :meth:`forward`."""
+        """The part that looks at each frame by itself; arguments as in :meth:`.Segmenter.forward`."""
         normalised, frame_size = self.normalise_and_pad(frames)
         batch = normalised.shape[:2]
         features = self.backbone(normalised.flatten(0, 1).contiguous(memory_format=torch.channels_last))
@@ -75,7 +75,7 @@ class VideoMask2Former(Segmenter):
         """The part that looks at whole clips.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: Start from these queries, ``(B, Q, C)``, instead of the learned ones.
         """
         output: ClipOutput = self.decoder(features, initial_queries)

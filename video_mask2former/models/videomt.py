@@ -69,9 +69,9 @@ class VidEoMT(InnerQuerySegmenter):
         """The blocks that hold queries, frame after frame.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: ``queries`` of the output for the frames before, ``(B, Q, C)``; None starts a video.
-            position_scale: Of rotary positions, as given to :meth:`encode`.
+            position_scale: Of rotary positions, as given to :meth:`.Segmenter.encode`.
         """
         tokens, grid = tokens_of(features), grid_of(features.padded_size)
         decoder = QueryDecoder(

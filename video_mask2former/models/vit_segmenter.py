@@ -70,7 +70,7 @@ class InnerQuerySegmenter(Segmenter):
         """The blocks before the queries come, all frames at once.
 
         Args:
-            frames: As in :meth:`forward`.
+            frames: As in :meth:`.Segmenter.forward`.
             position_scale: Factor on rotary positions.
         """
         normalised, frame_size = self.normalise_and_pad(frames)
@@ -97,7 +97,7 @@ class InnerQuerySegmenter(Segmenter):
         """The blocks that hold queries.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: What the first frame starts from, ``(B, Q, C)``, in place of the learned queries.
-            position_scale: As given to :meth:`encode`.
+            position_scale: As given to :meth:`.Segmenter.encode`.
         """

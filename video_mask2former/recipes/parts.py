@@ -1,6 +1,6 @@
 """Parts chosen by name in a configuration: known ones, custom classes as ``module:Class``, each with its own options.
 
-What a part may be told is what its constructor takes (:mod:`~video_mask2former.recipes.part_options`). Arguments that are parts themselves are
+What a part may be told is what its constructor takes (``part_options``). Arguments that are parts themselves are
 built first, from the mapping of their name. Other arguments come from the part's own mapping; or, if they are shared by
 the parts of a segmenter, from the mapping around it (``model.num_queries`` reaches the decoder); or from what has been
 built before (``feature_info`` of the backbone, ``mask_dim`` of the pixel decoder); or are left at their defaults.

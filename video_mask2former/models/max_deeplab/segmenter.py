@@ -103,7 +103,7 @@ class MaXDeepLab(Segmenter):
         """Masks and classes of each frame.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: Must be None: the memory starts anew on every frame.
 
         Raises:

@@ -30,7 +30,7 @@ class StructToken(Segmenter):
     Args:
         num_classes: K.
         backbone: Frames to features; the coarsest level counts.
-        interaction: See :class:`StructTokenHead`.
+        interaction: See ``StructTokenHead``.
         num_layers: Number of layers of the head.
         token_size: Height and width of the learned maps: a sixteenth of the training images.
         expansion: Hidden channels of the head's feed-forward networks per channel.
@@ -71,7 +71,7 @@ class StructToken(Segmenter):
         return self.num_classes
 
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
-        """The part that looks at each frame by itself; arguments as in :meth:`forward`."""
+        """The part that looks at each frame by itself; arguments as in :meth:`.Segmenter.forward`."""
         normalised, frame_size = self.normalise_and_pad(frames)
         batch = normalised.shape[:2]
         features = self.backbone(normalised.flatten(0, 1))[self.level].unflatten(0, batch)
@@ -81,7 +81,7 @@ class StructToken(Segmenter):
         """Where each class is on each frame.
 
         Args:
-            features: From :meth:`encode`.
+            features: From :meth:`.Segmenter.encode`.
             initial_queries: ``queries`` of the frame before, ``(B, K, h * w)``, to start the first frame from, and
                 each frame from the one before; None: every frame starts from the learned maps.
         """
