@@ -43,6 +43,8 @@ class Range:
 
 
 PositiveInt = Annotated[int, Range(at_least=1)]
+MaskQualityChoice = Literal["none", "model", "original"]
+"""How scores count how sure masks are of themselves; see ``InferenceSettings.mask_quality``."""
 Count = Annotated[int, Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
 

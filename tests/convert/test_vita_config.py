@@ -58,7 +58,6 @@ def test_vita_is_a_refiner_of_an_image_model(tmp_path):
     }
     assert options["model"]["num_queries"] == 200
     assert options["inference"]["mode"] == "clip" and options["inference"]["top_k"] == 20
-    assert options["inference"]["mask_quality"] == "model"
     assert options["data"]["train_ratios"] == [1.0, 0.25] and options["data"]["num_frames"] == 6
     assert "tracker" not in options and "freeze" not in options["training"]
 

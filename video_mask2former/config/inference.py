@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from video_mask2former.config.schema import Section, check_types, option, to_mapping
+from video_mask2former.option_values import MaskQualityChoice
 
 Mode: TypeAlias = Literal["clip", "online"]
 Remainder: TypeAlias = Literal["shift", "short"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Backend: TypeAlias = Literal["pyav", "decord"]
-MaskQualityChoice: TypeAlias = Literal["none", "model", "original"]
 TrackerChoice: TypeAlias = str | Callable[[], Any]
 
 DEFAULT_SIDES = (360, 1333)
@@ -44,7 +44,9 @@ class InferenceSettings(Section):
         "online decodes window by window and tracks objects across windows, in bounded memory; clip decodes the whole "
         "video, or windows of it, and gives results at the end.",
     )
-    window: int | None = option(None, "Frames of a window; by default 1 online, the whole video as a clip.", at_least=1)
+    window: int | None = option(
+        None, "Frames of a window; by default 1 online (GenVIS: its clips), the whole video as a clip.", at_least=1
+    )
     overlap: int = option(0, "Frames that neighbouring windows share.", at_least=0)
     remainder: Remainder = option(
         "shift", "When too few frames are left, the last window is shifted back to its full length, or short."
@@ -72,10 +74,11 @@ class InferenceSettings(Section):
     keep_empty: bool = option(
         False, "Report objects that have no mask on any frame, which average precision counts as false alarms."
     )
-    mask_quality: MaskQualityChoice = option(
-        "none",
-        "Multiply the score of an object of a video by the mean probability inside its masks, over all frames at the "
-        "size that the model sees (model; VITA and GenVIS are measured so) or at the original size (original; CTVIS).",
+    mask_quality: MaskQualityChoice | None = option(
+        None,
+        "Multiply the score of an object of a video by the mean probability inside its masks, over all frames, at the "
+        "size that the model sees (model) or at the original size (original), or not (none); by default as the model "
+        "was measured by its authors: VITA and GenVIS by the former, CTVIS by the latter.",
     )
     classes: tuple[str | int, ...] | None = option(None, "Names or indices of the classes reported; by default all.")
     resolve_overlaps: bool = option(False, "Give each pixel to one object at most.")

@@ -75,7 +75,6 @@ def object_token_options(flat: Mapping[str, Any], origin: str) -> dict[str, Any]
         )
     options: dict[str, Any] = {
         "inference.top_k": flat["TEST.DETECTIONS_PER_IMAGE"],
-        "inference.mask_quality": "model",
         "inference.chunk_size": values["MODEL.VITA.TEST_RUN_CHUNK_SIZE"],
     }
     if values["MODEL.VITA.SIM_WEIGHT"] != _DEFAULTS["MODEL.VITA.SIM_WEIGHT"]:

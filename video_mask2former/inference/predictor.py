@@ -54,10 +54,8 @@ class VideoPredictor:
     ) -> None:
         self.clock = StageClock()
         self.class_names = tuple(model.class_names)
-        settings = settings or InferenceSettings()
-        if settings.tracker is None:
-            settings = replace(settings, tracker=getattr(model, "preferred_tracker", None))
-        self.settings = for_classes(settings, self.class_names, model.num_classes)
+        chosen = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
+        self.settings = _as_the_model_was_made(chosen, model)
         self.task = task or VideoInstanceTask()
         self._rules = AnswerRules(self.settings, tuple(is_thing or known_things(self.class_names, model.num_classes)))
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
@@ -173,6 +171,19 @@ class VideoPredictor:
         self.clock.num_frames += len(indices)
         length = max(reader.source_num_frames or 0, indices[-1] + 1)
         return VideoInstances(tracks, length, reader.size, reader.frame_rate, self.class_names)
+
+
+def _as_the_model_was_made(settings: InferenceSettings, model: SegmentationModel) -> InferenceSettings:
+    """Settings with what they leave to the model filled in."""
+    window = settings.window
+    if window is None and settings.mode == "online" and not settings.overlap:
+        window = getattr(model, "online_window", None)
+    return replace(
+        settings,
+        window=window,
+        tracker=settings.tracker or getattr(model, "preferred_tracker", None),
+        mask_quality=settings.mask_quality or getattr(model, "mask_quality", None),
+    )
 
 
 def as_video(source: VideoSource) -> VideoSource:

@@ -16,8 +16,9 @@ class ObjectAggregator(nn.Module):
 
     Args:
         num_classes: K, without "no object".
-        hidden_dim: C, channels of the tokens and of everything after them.
-        pixel_dim: Channels of the maps that mask features are made of; by default C.
+        token_dim: Channels of the tokens.
+        pixel_dim: Channels of the maps that mask features are made of.
+        hidden_dim: C, channels of everything after them.
         num_queries: Q, the most objects of a video.
         num_tokens: Tokens of each frame, N.
         num_encoder_layers: Layers in which tokens exchange information.
@@ -31,8 +32,9 @@ class ObjectAggregator(nn.Module):
         self,
         num_classes: int,
         *,
+        token_dim: int = 256,
+        pixel_dim: int = 256,
         hidden_dim: int = 256,
-        pixel_dim: int | None = None,
         num_queries: int = 100,
         num_tokens: int = 100,
         num_encoder_layers: int = 6,
@@ -42,7 +44,7 @@ class ObjectAggregator(nn.Module):
         window: int = 6,
     ) -> None:
         super().__init__()
-        self.encoder = TokenEncoder(hidden_dim, num_encoder_layers, num_heads, feedforward_dim, window)
+        self.encoder = TokenEncoder(hidden_dim, num_encoder_layers, num_heads, feedforward_dim, window, token_dim)
         self.decoder = ObjectDecoder(
             num_classes,
             hidden_dim=hidden_dim,
@@ -53,7 +55,7 @@ class ObjectAggregator(nn.Module):
             num_heads=num_heads,
             feedforward_dim=feedforward_dim,
         )
-        self.mask_projection = nn.Conv2d(pixel_dim or hidden_dim, hidden_dim, kernel_size=1)
+        self.mask_projection = nn.Conv2d(pixel_dim, hidden_dim, kernel_size=1)
         nn.init.kaiming_uniform_(self.mask_projection.weight, a=1)
         assert self.mask_projection.bias is not None
         nn.init.zeros_(self.mask_projection.bias)

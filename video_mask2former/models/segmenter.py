@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -45,12 +46,16 @@ class Segmenter(nn.Module, ABC):
     Attributes:
         default_parts: Name of the part that stands in each argument that is a part, where a configuration names none.
         preferred_tracker: Name of the tracker that follows its objects where nobody names one; None leaves that open.
+        mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
+        online_window: Frames of a window online, where nothing is said.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
             such maps; set by whoever projects mask features of its own.
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {}
     preferred_tracker: ClassVar[str | None] = None
+    mask_quality: MaskQualityChoice = "none"
+    online_window: int = 1
     keeps_pixel_features: bool = False
 
     pixel_mean: Tensor

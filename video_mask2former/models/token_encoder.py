@@ -29,7 +29,7 @@ class TokenEncoder(nn.Module):
         num_heads: Attention heads.
         feedforward_dim: Hidden features of the feed-forward networks.
         window: Frames of a window; 0: all frames are one.
-        token_dim: Channels of the tokens that come in; None: C.
+        token_dim: Channels of the tokens that come in.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class TokenEncoder(nn.Module):
         num_heads: int,
         feedforward_dim: int,
         window: int,
-        token_dim: int | None = None,
+        token_dim: int,
     ) -> None:
         super().__init__()
         if window < 0:
             raise ValueError(f"window must not be negative, got {window}. 0 makes one window of all frames.")
         self.window = window
-        self.input_projection = nn.Linear(token_dim or hidden_dim, hidden_dim)
+        self.input_projection = nn.Linear(token_dim, hidden_dim)
         self.layers = nn.ModuleList(
             TokenEncoderLayer(hidden_dim, num_heads, feedforward_dim) for _ in range(num_layers)
         )

@@ -49,6 +49,11 @@ class VideoMask2Former(Segmenter):
         return self.decoder.embedding_dim
 
     @property
+    def pixel_dim(self) -> int:
+        """Channels of the maps that mask features are projected from; of mask features where there are none."""
+        return self.pixel_decoder.pixel_dim
+
+    @property
     def mask_dim(self) -> int:
         """Channels of the mask features."""
         return self.pixel_decoder.mask_dim

@@ -13,7 +13,7 @@ from video_mask2former.refinement import Refiner, TrackedModel
 from video_mask2former.tracking import LearnedTracker
 
 # Arguments of trackers and refiners that follow from the segmenter
-_OF_THE_SEGMENTER = ("num_classes", "embedding_dim", "mask_dim")
+_OF_THE_SEGMENTER = ("num_classes", "num_queries", "embedding_dim", "mask_dim", "pixel_dim")
 
 
 def plan_tracked(config: Config, origin: str = "the configuration") -> dict[str, PartPlan]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
@@ -75,7 +76,14 @@ class Refiner(nn.Module, ABC):
     A subclass writes :meth:`refine`. It does not see mask features, which are large: they stay where they are kept
     until masks are made of its mask embeddings, some frames at a time. Its weights are in the model's checkpoint under
     ``refiner.``.
+
+    Attributes:
+        reads_pixel_features: Whether it wants the maps that mask features are projected from.
+        mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
     """
+
+    reads_pixel_features: bool = False
+    mask_quality: MaskQualityChoice = "none"
 
     @abstractmethod
     def refine(self, history: QueryHistory) -> Refinement:
@@ -115,6 +123,7 @@ class Refiner(nn.Module, ABC):
                 contrast_embeddings=part.embeddings if is_per_frame and self.training else None,
                 guide=None,
                 class_scores=None,
+                pixel_features=None,
             )
 
         return answer(refinement, tuple(answer(part, ()) for part in refinement.auxiliary))

@@ -52,18 +52,22 @@ class TrackedModel(Segmenter):
     ) -> None:
         super().__init__(
             segmenter.num_classes,
-            pixel_mean=segmenter.pixel_mean.flatten().tolist(),
-            pixel_std=segmenter.pixel_std.flatten().tolist(),
             size_divisibility=segmenter.size_divisibility,
             class_names=segmenter.class_names,
             input_sides=segmenter.input_sides,
         )
+        self.pixel_mean, self.pixel_std = segmenter.pixel_mean, segmenter.pixel_std
         self.segmenter = segmenter
         self.tracker = tracker if isinstance(tracker, LearnedTracker) else None
         self.refiner = refiner
         self._make_tracker = None if isinstance(tracker, LearnedTracker) else tracker
         if refiner is not None and self._make_tracker is not None:
             raise ValueError("a refiner needs a tracker with weights, or none; leave out one of the two.")
+        segmenter.keeps_pixel_features = any(
+            part.reads_pixel_features for part in (self.tracker, refiner) if part is not None
+        )
+        self.mask_quality = next((part.mask_quality for part in (refiner, self.tracker) if part is not None), "none")
+        self.online_window = segmenter.online_window if self.tracker is None else self.tracker.online_window
         self.register_state_dict_post_hook(_flatten_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_nest_names)  # type: ignore[no-untyped-call]
 
@@ -108,7 +112,8 @@ class TrackedModel(Segmenter):
         if initial_queries is not None:
             raise ValueError("a model that decodes frame by frame takes no initial_queries; use another tracker.")
         with _gradients_of(self.segmenter):
-            return self.segmenter.decode(features.single_frames()).joined_frames(features.num_frames)
+            joined = self.segmenter.decode(features.single_frames()).joined_frames(features.num_frames)
+        return replace(joined, pixel_features=features.pixel_features)
 
     def history(self, segmented: ClipOutput, tracked: ClipOutput) -> QueryHistory:
         """What the refiner sees of some frames.

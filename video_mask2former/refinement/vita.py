@@ -9,8 +9,9 @@ from torch import Tensor
 from video_mask2former.losses.object_output import ObjectOutput
 from video_mask2former.models.object_aggregator import ObjectAggregator
 from video_mask2former.models.object_decoder import ObjectPrediction
+from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
-from video_mask2former.structures import ClipOutput
+from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.tracking.object_clips import object_tokens, token_layer_objects
 
 
@@ -22,10 +23,11 @@ class VitaRefiner(Refiner):
 
     Args:
         num_classes: K, without "no object".
-        hidden_dim: C.
-        pixel_dim: Channels of the maps that mask features are made of; by default C.
-        num_video_queries: Q, the most objects of a video.
         num_queries: Queries of the segmenter on each frame.
+        embedding_dim: Channels of those.
+        pixel_dim: Channels of the maps that the segmenter's mask features are projected from.
+        hidden_dim: C.
+        num_video_queries: Q, the most objects of a video.
         num_encoder_layers: Layers in which tokens exchange information.
         num_decoder_layers: Layers in which queries gather it.
         num_heads: Attention heads.
@@ -35,15 +37,17 @@ class VitaRefiner(Refiner):
     """
 
     reads_pixel_features = True
+    mask_quality: MaskQualityChoice = "model"
 
     def __init__(
         self,
         num_classes: int,
         *,
-        hidden_dim: int = 256,
-        pixel_dim: int | None = None,
-        num_video_queries: int = 100,
         num_queries: int = 100,
+        embedding_dim: int = 256,
+        pixel_dim: int = 256,
+        hidden_dim: int = 256,
+        num_video_queries: int = 100,
         num_encoder_layers: int = 6,
         num_decoder_layers: int = 3,
         num_heads: int = 8,
@@ -57,8 +61,9 @@ class VitaRefiner(Refiner):
         self.num_token_layers = num_token_layers
         self.aggregator = ObjectAggregator(
             num_classes,
-            hidden_dim=hidden_dim,
+            token_dim=embedding_dim,
             pixel_dim=pixel_dim,
+            hidden_dim=hidden_dim,
             num_queries=num_video_queries,
             num_tokens=num_queries,
             num_encoder_layers=num_encoder_layers,
@@ -72,20 +77,24 @@ class VitaRefiner(Refiner):
         """Look at the tokens of whole videos."""
         return _refinement(self.aggregator.decoder(self.aggregator.encoder(history.embeddings))[-1])
 
-    def project_mask_features(self, mask_features: Tensor) -> Tensor:
-        """Mask features of the maps before the segmenter's own projection."""
-        return self.aggregator.mask_features(mask_features)
+    def source_features(self, features: ClipFeatures) -> Tensor:
+        """The maps before the segmenter's own projection; its mask features where it has no such maps."""
+        return features.pixels if features.pixel_features is None else features.pixel_features
 
-    def forward(self, output: ClipOutput, history: QueryHistory, mask_features: Tensor) -> ClipOutput:
+    def project_mask_features(self, source_features: Tensor) -> Tensor:
+        """Mask features of its own, made of :meth:`source_features`."""
+        return self.aggregator.mask_features(source_features)
+
+    def forward(self, output: ClipOutput, history: QueryHistory, source_features: Tensor) -> ClipOutput:
         """Refine a whole clip.
 
         In training the result is an :class:`~video_mask2former.losses.object_output.ObjectOutput`.
         """
         if not self.training:
-            return super().forward(output, history, mask_features)
+            return super().forward(output, history, source_features)
         encoded = self.aggregator.encoder(object_tokens(output, self.num_token_layers))
         predictions = self.aggregator.decoder(encoded)
-        features = self.project_mask_features(mask_features)
+        features = self.project_mask_features(source_features)
         layers = token_layer_objects(self.aggregator, encoded, predictions, features, output)
         last = layers[-1].predictions[-1]
         fields: dict[str, Any] = {name: getattr(last, name) for name in ClipOutput.__dataclass_fields__}

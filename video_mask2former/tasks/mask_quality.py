@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from video_mask2former.config.inference import MaskQualityChoice
+from video_mask2former.option_values import MaskQualityChoice
 
 _EPSILON = 1e-6
 
@@ -50,6 +50,6 @@ def mean_probability(total: float, count: float) -> float:
     return float(total / (count + _EPSILON))
 
 
-def quality_of(choice: MaskQualityChoice, num_masks: int) -> MaskQuality | None:
+def quality_of(choice: MaskQualityChoice | None, num_masks: int) -> MaskQuality | None:
     """What collects it as the settings say; None where they want none."""
-    return None if choice == "none" else MaskQuality(num_masks, choice)
+    return None if choice is None or choice == "none" else MaskQuality(num_masks, choice)

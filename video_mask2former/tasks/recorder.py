@@ -123,7 +123,7 @@ class TrackRecorder(Recorder):
         return tuple(sorted(tracks, key=lambda track: -track.score))
 
     def _quality(self, track_id: int) -> float:
-        if self._settings.mask_quality == "none":
+        if self._settings.mask_quality in (None, "none"):
             return 1.0
         return mean_probability(*self._qualities.get(track_id, (0.0, 0.0)))
 

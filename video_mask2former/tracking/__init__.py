@@ -6,6 +6,7 @@ from video_mask2former.tracking.association import assign_by_gain, cosine_simila
 from video_mask2former.tracking.base import Tracker, TrackUpdate
 from video_mask2former.tracking.ctvis import CTVISTracker
 from video_mask2former.tracking.detections import Detections, find_detections
+from video_mask2former.tracking.genvis import GenvisTracker
 from video_mask2former.tracking.learned import LearnedTracker
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
@@ -22,7 +23,11 @@ TRACKERS: dict[str, type[Tracker]] = {
     "slots": SlotTracker,
     "ctvis": CTVISTracker,
 }
-LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {"dvis": DVISTracker, "dvis_plus": DVISPlusTracker}
+LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {
+    "dvis": DVISTracker,
+    "dvis_plus": DVISPlusTracker,
+    "genvis": GenvisTracker,
+}
 
 __all__ = [
     "LEARNED_TRACKERS",
@@ -31,6 +36,7 @@ __all__ = [
     "DVISPlusTracker",
     "DVISTracker",
     "Detections",
+    "GenvisTracker",
     "LearnedTracker",
     "MinVISTracker",
     "OverlapTracker",

@@ -11,6 +11,7 @@ from video_mask2former.losses.object_output import ObjectOutput, TokenLayerObjec
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.models.object_aggregator import ObjectAggregator
 from video_mask2former.models.object_decoder import ObjectPrediction
+from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.learned import LearnedTracker, TrackerState
 from video_mask2former.tracking.object_clips import object_tokens, pixel_features, token_layer_objects
@@ -25,10 +26,11 @@ class GenvisTracker(LearnedTracker):
 
     Args:
         num_classes: K, without "no object".
-        hidden_dim: C.
-        pixel_dim: Channels of the maps that mask features are made of; by default C.
-        num_video_queries: Q, the most objects of a video.
         num_queries: Queries of the segmenter on each frame.
+        embedding_dim: Channels of those.
+        pixel_dim: Channels of the maps that the segmenter's mask features are projected from.
+        hidden_dim: C.
+        num_video_queries: Q, the most objects of a video.
         num_encoder_layers: Layers in which the tokens of a clip exchange information.
         num_decoder_layers: Layers in which queries gather it.
         num_heads: Attention heads.
@@ -40,15 +42,17 @@ class GenvisTracker(LearnedTracker):
     """
 
     reads_pixel_features = True
+    mask_quality: MaskQualityChoice = "model"
 
     def __init__(
         self,
         num_classes: int,
         *,
-        hidden_dim: int = 256,
-        pixel_dim: int | None = None,
-        num_video_queries: int = 100,
         num_queries: int = 100,
+        embedding_dim: int = 256,
+        pixel_dim: int = 256,
+        hidden_dim: int = 256,
+        num_video_queries: int = 100,
         num_encoder_layers: int = 6,
         num_decoder_layers: int = 3,
         num_heads: int = 8,
@@ -63,13 +67,14 @@ class GenvisTracker(LearnedTracker):
                 "clip_length, memory_clips and num_token_layers must be at least 1, got "
                 f"{clip_length = }, {memory_clips = }, {num_token_layers = }."
             )
-        self.clip_length = clip_length
+        self.clip_length = self.online_window = clip_length
         self.memory_clips = memory_clips
         self.num_token_layers = num_token_layers
         self.aggregator = ObjectAggregator(
             num_classes,
-            hidden_dim=hidden_dim,
+            token_dim=embedding_dim,
             pixel_dim=pixel_dim,
+            hidden_dim=hidden_dim,
             num_queries=num_video_queries,
             num_tokens=num_queries,
             num_encoder_layers=num_encoder_layers,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.base import Tracker, TrackUpdate, check_clip, check_state_kind
 from video_mask2former.tracking.detections import to_cpu
@@ -25,7 +26,16 @@ class LearnedTracker(nn.Module, ABC):
     A subclass writes :meth:`advance`. Everything that it remembers is in the state that it returns, so that a video
     can be taken in pieces of any length, stopped, saved and continued. Its weights are in the model's checkpoint under
     ``tracker.``.
+
+    Attributes:
+        reads_pixel_features: Whether it wants the maps that mask features are projected from.
+        mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
+        online_window: Frames of a window online, where nothing is said.
     """
+
+    reads_pixel_features: bool = False
+    mask_quality: MaskQualityChoice = "none"
+    online_window: int = 1
 
     @abstractmethod
     def advance(self, output: ClipOutput, state: TrackerState | None = None) -> tuple[ClipOutput, TrackerState]:
@@ -99,6 +109,7 @@ class LearnedTrackerSession:
             query_indices=tuple(range(len(logits))),
             class_logits=self._logit_sum / self._num_frames,
             clip_logits=logits,
+            class_scores=None if tracked.class_scores is None else to_cpu(tracked.class_scores[0]),
             mask_logits=_with_empty_frames(tracked.mask_logits, num_old),
         )
 

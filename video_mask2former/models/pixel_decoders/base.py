@@ -29,6 +29,11 @@ class PixelDecoder(nn.Module, ABC):
         """Channels of the first of the levels."""
         return self.hidden_dim
 
+    @property
+    def pixel_dim(self) -> int:
+        """Channels of the maps of :meth:`with_pixel_features`; of the mask features where there are none."""
+        return self.mask_dim
+
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Decode the features of ``N`` frames.

@@ -100,6 +100,11 @@ class MSDeformAttnPixelDecoder(PixelDecoder):
         mask_features, levels, _ = self.with_pixel_features(features)
         return mask_features, levels
 
+    @property
+    def pixel_dim(self) -> int:
+        """As the levels have."""
+        return self.hidden_dim
+
     def with_pixel_features(self, features: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """See :meth:`PixelDecoder.with_pixel_features`."""
         levels = self._encode([features[name] for name in ENCODER_LEVELS])
