@@ -19,6 +19,13 @@ PROMISED = [
     *(f"{folder}/{name}" for folder in ("coco/instance", "coco/panoptic", "ade20k/semantic") for name in BACKBONES),
     "ovis/r50",
     "ytvis_2019/efficientnet_lite0",
+    *(f"ctvis/{folder}/{name}" for folder in ("ytvis_2019", "ytvis_2021", "ovis") for name in ("r50", "swin_large")),
+    *(
+        f"{family}/{folder}/r50_{stage}"
+        for family in ("dvis", "dvis_plus")
+        for folder in ("ytvis_2019", "ovis")
+        for stage in ("online", "offline")
+    ),
 ]
 
 

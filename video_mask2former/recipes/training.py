@@ -123,9 +123,10 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
     validation = build_validation(config, output, model) if options.evaluate else None
     if not has_state:
         load_initial_weights(model, config)
-    model.to(device).train()
+    model.to(device)
     if options.freeze:
         logger.info("%d parameters are frozen: %s", freeze(model, options.freeze), ", ".join(options.freeze))
+    model.train()  # after freezing: whole stages that are frozen run as in evaluation
     trainer = Trainer(
         model,
         build_criterion(config).to(device),
