@@ -20,8 +20,10 @@ from video_mask2former.distributed import choose_device
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
 from video_mask2former.ops.resize import fit_short_side, resize_frames
+from video_mask2former.refinement import QueryHistory, Refiner, TrackedModel
 from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.tracking import LearnedTracker, Tracker
+from video_mask2former.tracking.learned import TrackerState
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,30 @@ class ModelRunner:
     def has_learned_tracker(self) -> bool:
         """Whether the model's own tracker has weights."""
         return isinstance(getattr(self._model, "tracker", None), LearnedTracker)
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether the model looks at whole videos."""
+        return isinstance(self._model, TrackedModel) and self._model.refiner is not None
+
+    def offline_parts(self) -> tuple[TrackedModel, Refiner]:
+        """The model and its refiner, for whoever asked :attr:`has_refiner`."""
+        assert isinstance(self._model, TrackedModel) and self._model.refiner is not None
+        return self._model, self._model.refiner
+
+    def follow(self, features: ClipFeatures, state: TrackerState | None) -> tuple[QueryHistory, TrackerState | None]:
+        """What the model's refiner sees of the next frames; see :meth:`TrackedModel.follow`."""
+        model, _ = self.offline_parts()
+        with self._clock.measure("model"), self.inference():
+            followed = model.follow(features.to(self.device), state)
+            _synchronise(self.device)
+        return followed
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradients, in the precision of the settings."""
+        with torch.no_grad(), self._precision():
+            yield
 
     def begin_tracking(self) -> Tracker | None:
         """The model's own tracker for one video, None where it has none."""

@@ -15,6 +15,7 @@ from video_mask2former.data.class_names import known_things
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
+from video_mask2former.inference.offline import OfflineVideo
 from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.tasks import AnswerRules, Task, VideoInstanceTask
@@ -66,6 +67,17 @@ class VideoPredictor:
         """Classes that are drawn lightly, under the others."""
         return self.task.stuff_labels(self._rules)
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether videos go through a refiner, in two passes; panoptic and semantic ones in clip mode are one clip."""
+        is_windowed = isinstance(self.task, VideoInstanceTask) or self.settings.mode == "online"
+        return self._runner.has_refiner and not self.task.is_of_images and is_windowed
+
+    @property
+    def decides_at_end(self) -> bool:
+        """Whether nothing is known of a frame before all frames were seen."""
+        return self.is_offline or self.settings.is_whole_clip or self.task.is_of_images
+
     def predict(
         self,
         source: VideoSource,
@@ -102,7 +114,9 @@ class VideoPredictor:
             on_frame: Called with each frame and what is known of it when its window is done; never for a video that
                 is decoded as one clip.
         """
-        if self.settings.is_whole_clip or self.task.is_of_images:
+        if self.is_offline:
+            return self._predict_offline(reader, progress)
+        if self.decides_at_end:
             return self._predict_clip(reader, progress)
         recorder = self.recorder(reader.size)
         stream = self.stream(read_frames(reader), recorder=recorder)
@@ -145,6 +159,20 @@ class VideoPredictor:
         if reader.num_read == 0:
             raise ValueError(f"{reader.name}: not one of the chosen frames can be decoded.")
         return recorder.result(reader.source_num_frames, reader.frame_rate, self.class_names)
+
+    def _predict_offline(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
+        """Find and follow objects, refine them when all frames were seen, then make masks."""
+
+        def frames() -> Iterator[IndexedFrame]:
+            for count, frame in enumerate(read_frames(reader), start=1):
+                if progress is not None:
+                    progress(count)
+                yield frame
+
+        offline = OfflineVideo(self._runner, self.task, self._rules, clock=self.clock)
+        recorder, indices = offline.run(frames(), reader.size)
+        self.clock.num_frames += len(indices)
+        return self.finish(recorder, reader)
 
     def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Decode all frames as one clip: the published protocol."""

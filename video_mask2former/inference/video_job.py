@@ -91,7 +91,7 @@ class VideoJob:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished_files(self._folder)
-        if predictor.settings.mode == "online":
+        if predictor.settings.mode == "online" and not predictor.decides_at_end:
             result = self._run_online(predictor, reader, progress)
         else:
             result = self._run_clip(predictor, reader, progress)

@@ -45,11 +45,10 @@ class QueryHistory:
     @staticmethod
     def concatenate(parts: Sequence[QueryHistory]) -> QueryHistory:
         """Join pieces of the same videos, in the order given."""
-        return QueryHistory(
-            torch.cat([part.embeddings for part in parts], dim=1),
-            torch.cat([part.memory for part in parts], dim=1),
-            torch.cat([part.class_logits for part in parts], dim=1),
-        )
+        embeddings = torch.cat([part.embeddings for part in parts], dim=1)
+        is_one = all(part.memory is part.embeddings for part in parts)  # no tracker: kept once
+        memory = embeddings if is_one else torch.cat([part.memory for part in parts], dim=1)
+        return QueryHistory(embeddings, memory, torch.cat([part.class_logits for part in parts], dim=1))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from video_mask2former.models.attention_layers import CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from video_mask2former.models.layers import MLP
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
+
+# Queries that go through a layer at once where no gradient is wanted
+TOKENS_PER_CHUNK = 8192
 
 
 class RefinerLayer(nn.Module):
@@ -41,15 +46,37 @@ class RefinerLayer(nn.Module):
         Returns:
             ``(B, T, Q, C)``.
         """
-        batch, num_frames, num_queries, _ = x.shape
+        if torch.is_grad_enabled():
+            return self._over_queries(self._over_time(x), memory)
+        # the same in chunks: of long videos nothing larger than the queries themselves is made
+        result = torch.empty_like(x)
+        for part in _chunks(x.shape[2], x.shape[0] * x.shape[1]):
+            result[:, :, part] = self._over_time(x[:, :, part])
+        for part in _chunks(x.shape[1], x.shape[0] * x.shape[2]):
+            result[:, part] = self._over_queries(result[:, part], memory[:, part])
+        return result
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        """Each track by itself."""
+        batch, _, num_queries, _ = x.shape
         tracks = x.transpose(1, 2).flatten(0, 1)  # (B * Q, T, C)
         tracks = self.time_attention(tracks)
         smoothed = self.conv2(F.relu(self.conv1(tracks.transpose(1, 2)))).transpose(1, 2)
         tracks = self.conv_norm(tracks + smoothed)
-        frames = tracks.unflatten(0, (batch, num_queries)).transpose(1, 2).flatten(0, 1)  # (B * T, Q, C)
-        frames = self.object_attention(frames)
+        return tracks.unflatten(0, (batch, num_queries)).transpose(1, 2)
+
+    def _over_queries(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Each frame by itself."""
+        batch, num_frames = x.shape[:2]
+        frames = self.object_attention(x.flatten(0, 1))  # (B * T, Q, C)
         frames = self.cross_attention(frames, memory.flatten(0, 1))
         return self.feed_forward(frames).unflatten(0, (batch, num_frames))
+
+
+def _chunks(count: int, tokens_each: int) -> Iterator[slice]:
+    """Parts of ``count`` that hold about ``TOKENS_PER_CHUNK`` tokens."""
+    step = max(1, TOKENS_PER_CHUNK // tokens_each)
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 class TemporalRefiner(Refiner):

@@ -14,7 +14,7 @@ from video_mask2former.models.segmenter import Segmenter
 from video_mask2former.refinement.base import QueryHistory, Refiner
 from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.tracking.base import Tracker, TrackUpdate
-from video_mask2former.tracking.learned import LearnedTracker
+from video_mask2former.tracking.learned import LearnedTracker, TrackerState
 
 MakeTracker = Callable[[], Tracker]
 
@@ -104,8 +104,36 @@ class TrackedModel(Segmenter):
         with torch.no_grad():
             history = self.history(segmented, tracked)
         refined = self.refiner(tracked, history, self.refiner.source_features(features))
-        online = tracked.class_logits if self.tracker is not None else None
-        return _with_both(refined, online, guide=tracked if self.training else None)
+        scores = self.refined_scores(refined.class_logits, history)
+        return replace(refined, class_scores=scores, guide=tracked if self.training else None)
+
+    def refined_scores(self, class_logits: Tensor, history: QueryHistory) -> Tensor | None:
+        """A class has the greater of the refiner's and the tracker's probability, ``(B, Q, K)``, as published.
+
+        Args:
+            class_logits: The refiner's, ``(B, Q, K + 1)``.
+            history: Of the whole video.
+
+        Returns:
+            None without a tracker, where there is only one opinion.
+        """
+        return None if self.tracker is None else greater_scores(class_logits, history.class_logits.mean(dim=1))
+
+    def follow(self, features: ClipFeatures, state: TrackerState | None) -> tuple[QueryHistory, TrackerState | None]:
+        """What the refiner sees of the next frames of videos.
+
+        Args:
+            features: From :meth:`encode`.
+            state: From the call for the frames before, None at the start.
+
+        Returns:
+            The queries of these frames, and the state to go on from.
+        """
+        segmented = self.decode_window(features)
+        if self.tracker is None:
+            return self.history(segmented, segmented), None
+        tracked, state = self.tracker.advance(segmented, state)
+        return self.history(segmented, tracked), state
 
     def decode_window(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
         """The segmenter on each frame by itself, joined: what a tracker takes in."""
@@ -181,13 +209,6 @@ def track_clips(output: ClipOutput, make_tracker: MakeTracker) -> ClipOutput:
         output.frame_size,
         output.padded_size,
     )
-
-
-def _with_both(refined: ClipOutput, online_logits: Tensor | None, guide: ClipOutput | None) -> ClipOutput:
-    """A class has the greater of the refiner's and the tracker's probability, as published."""
-    if online_logits is None:
-        return refined
-    return replace(refined, class_scores=greater_scores(refined.class_logits, online_logits), guide=guide)
 
 
 def greater_scores(refined: Tensor, online: Tensor) -> Tensor:
