@@ -1,7 +1,7 @@
 # Each target sets up what it needs in $(VENV); nothing outside of this folder is touched.
 #   make demo    real inference on a short clip, pictures in demo/
 #   make test    all tests
-#   make lint    linters and the type checker
+#   make lint    linters, formats (C++ as well) and the type checker; git hooks run it after .venv/bin/pre-commit install
 #   make bench   measurements against physical limits (docs/benchmarks.md)
 #   make docs    the documentation, in docs/_build/html; a warning is an error
 #   make package sdist and wheel in dist/, tried in an empty environment
@@ -57,11 +57,13 @@ test-cuda: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(KERNELS)
 	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(KERNELS)
 
 bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py

@@ -1,4 +1,4 @@
-"""Fine-tune the small model that ships with the project on classes of your own, and look at what it learned.
+"""Fine-tune the small model that ships with the project on custom classes, and look at what it learned.
 
     python examples/finetune_on_your_data.py                    # synthetic videos; half a minute of CPU time
     python examples/finetune_on_your_data.py --steps 1000       # the same for some minutes

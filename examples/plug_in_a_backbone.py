@@ -2,7 +2,7 @@
 
     python examples/plug_in_a_backbone.py
 
-A backbone maps frames to features at strides 4, 8, 16 and 32. A configuration names one of your own as module:Class,
+A backbone maps frames to features at strides 4, 8, 16 and 32. A configuration names a custom one as module:Class,
 and every command takes it as well:
 
     PYTHONPATH=examples video-mask2former train --config synthetic/tiny --output runs/mine \\
@@ -50,7 +50,7 @@ class ConvNet(Backbone):
 
 
 def one_step(model: vm2f.VideoMask2Former) -> None:
-    """Forward, loss, backward and step on one clip with one object: what a training loop of your own would do."""
+    """Forward, loss, backward and step on one clip with one object: what a custom training loop would do."""
     frames = torch.randint(0, 256, (1, 2, 3, 96, 128), dtype=torch.uint8)  # (B, T, 3, H, W), RGB
     masks = torch.zeros(1, 2, 96, 128, dtype=torch.bool)  # (N, T, H, W)
     masks[:, :, 30:60, 40:90] = True

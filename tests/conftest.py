@@ -21,7 +21,7 @@ from video_mask2former.models import (
 )
 from video_mask2former.structures import ClipTarget
 
-# A busy machine is no failure: examples have no time limit.
+# A busy machine is not a failure: examples have no time limit.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 GRACE_SECONDS = 30.0  # what the other processes have to end once one has failed
 # What a process waits for the others: in an evaluation one may have hours of video more than another.
 COLLECTIVE_TIMEOUT = datetime.timedelta(hours=6)
-# Mistakes of a user rather than of the program: told in a line, without the way they took through the code.
+# Mistakes of a user rather than of the program: reported in one line, without a traceback.
 USER_ERRORS = (OSError, ValueError, KeyError, ImportError)
 
 
@@ -200,9 +200,9 @@ def launch(num_processes: int, function: Callable[..., int], arguments: Sequence
                 while not context.join(grace_period=GRACE_SECONDS):
                     pass
             except ProcessException as error:
-                told = sorted(Path(folder).glob("error_*"))
-                if told:
-                    text = told[0].read_text(encoding="utf-8")
+                reported = sorted(Path(folder).glob("error_*"))
+                if reported:
+                    text = reported[0].read_text(encoding="utf-8")
                     raise ValueError(f"{text} (in one of {num_processes} processes)") from error
                 raise RuntimeError(f"one of {num_processes} processes failed: {error}") from None
         exit_code = Path(folder) / "exit_code"
@@ -218,7 +218,7 @@ def _run_rank(
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(num_processes)}
-    # A file rather than a port: no port can be taken by somebody else between choosing and using it.
+    # A file rather than a port: another process could take a port between choosing and using it.
     with _joined(device, f"file://{folder}/rendezvous", index, num_processes):
         try:
             exit_code = function(*arguments)

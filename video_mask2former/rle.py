@@ -125,7 +125,7 @@ def compress_counts(counts: list[int], size: tuple[int, int]) -> str:
     """Compress runs that are written as a list.
 
     Raises:
-        ValueError: If they are no integers from 0, or do not add up to the number of pixels.
+        ValueError: If they are not integers from 0, or do not add up to the number of pixels.
     """
     check_counts(counts, size)
     compressed = coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size)
@@ -134,7 +134,7 @@ def compress_counts(counts: list[int], size: tuple[int, int]) -> str:
 
 
 def check_counts(counts: object, size: tuple[int, int]) -> None:
-    """Reject runs written as a list that are no integers from 0, or do not cover a frame exactly.
+    """Reject runs written as a list that are not integers from 0, or do not cover a frame exactly.
 
     Raises:
         ValueError: If that is so.

@@ -182,7 +182,7 @@ def part_tables(kind: PartKind) -> str:
 
 
 def default_of(option: PartOption) -> str:
-    """The default of a part's option as YAML; empty where there is none, or it is no value of YAML."""
+    """The default of a part's option as YAML; empty where there is none, or it is not a YAML value."""
     value = list(option.default) if isinstance(option.default, tuple) else option.default
     return code(yaml_text(value)) if option.default is not REQUIRED and is_plain(value) else ""
 

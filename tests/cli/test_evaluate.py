@@ -363,7 +363,7 @@ def test_label_maps(dataset, model):
     metrics = evaluate(dataset, *arguments, "--images", dataset / "frames", *model)
     assert 0 <= metrics["mIoU"] <= 1
     made = cv2.imread(str(dataset / "out" / "results" / "video3" / "00000.png"), cv2.IMREAD_UNCHANGED)
-    # the model's owls are no class of the dataset
+    # the model's owls are not a class of the dataset
     assert made.shape == SIZE and set(np.unique(made)) <= {0, 1, 255}
 
 

@@ -113,7 +113,7 @@ def test_code_is_never_run_and_the_culprit_is_named(tmp_path, monkeypatch, paylo
     [
         (pickle.dumps(np.array([object()], dtype=object)), "asks for builtins.object"),
         (pickle.dumps(np.array(["text"], dtype=object)), "fills an array with list"),
-        (pickle.dumps(np.array(["text"])), "array of <U4, which is no number"),
+        (pickle.dumps(np.array(["text"])), "array of <U4, which is not a number"),
         (b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.", "encodes text as rot13"),
         # Attributes set on a stand-in class, to change what later calls of it do.
         (b"\x80\x02cnumpy\ndtype\n}X\x04\x00\x00\x00codeK\x01sb.", "damaged"),

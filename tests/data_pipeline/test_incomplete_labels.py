@@ -49,7 +49,7 @@ def test_images_say_the_same_of_themselves() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"labelled_category_ids": [70, 5]}, "its labelled_category_ids name 5, which is no category"),
+        ({"labelled_category_ids": [70, 5]}, "its labelled_category_ids name 5, which is not a category"),
         ({"labelled_category_ids": "cat"}, "must be a list of category ids, got 'cat'"),
         ({"ignore_segmentations": [None]}, "ignore_segmentations must be a list of 6, null where absent, got 1"),
         ({"ignore_segmentations": [{"size": [2, 2], "counts": "1"}] * 6}, "an RLE must have the video's size"),

@@ -15,7 +15,7 @@ from video_mask2former.data.loader import BatchSampler, TrainingLoader
 from video_mask2former.data.mixed import MixedClips, SampleOrder
 from video_mask2former.data.transforms import Compose, RandomFlip, ResizeShortSide
 
-# a machine of one core is no failure
+# a machine of one core is not a failure
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 

@@ -45,7 +45,7 @@ def test_maps_become_tracks_again(tmp_path) -> None:
     video = LabelMapFolder(tmp_path).read_instances(["deep/a", "deep/b"], num_classes=4)
     [track] = video.tracks
     assert (track.label, video.num_frames, video.size) == (1, 2, SIZE)
-    assert decode_rle(track.segmentations[1]).sum() == 12, "255 is no class"
+    assert decode_rle(track.segmentations[1]).sum() == 12, "255 is not a class"
     write_label_map(tmp_path / "deep" / "b.png", np.zeros((3, 3), np.int64))
     with pytest.raises(ValueError, match=r"deep/b\.png: .*one size"):
         LabelMapFolder(tmp_path).read_instances(["deep/a", "deep/b"], num_classes=4)

@@ -112,7 +112,7 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--start", type=int, metavar="N", help="index of the first frame (default: 0)")
     parser.add_argument("--end", type=int, metavar="N", help="index of the frame to stop before")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every so many frames (default: 1)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame (default: 1)")
     parser.add_argument("--frame-rate", metavar="R", help="frames a second of images, such as 30000/1001 (default: 25)")
     parser.add_argument("--overwrite", action="store_true", help="predict again what is done")
 
@@ -176,7 +176,7 @@ def _check_cameras(inputs: Sequence[Any], args: argparse.Namespace) -> None:
 
 
 def _process_group() -> contextlib.AbstractContextManager[None]:
-    """The processes that torchrun started; those that somebody numbered by hand do not know each other."""
+    """The processes that torchrun started; those numbered by hand do not know each other."""
     from video_mask2former import distributed
 
     return distributed.process_group("cpu") if "MASTER_ADDR" in os.environ else contextlib.nullcontext()

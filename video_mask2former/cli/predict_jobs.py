@@ -40,7 +40,7 @@ class PredictTask:
         choice: Which files are written.
         start: Index of the first frame.
         end: Index to stop before.
-        every: Take every so many frames.
+        every: Take every n-th frame.
         frame_rate: Rate of images, which do not say their own.
         model: What identifies the model: configuration and weights.
         settings: How it is run.

@@ -20,7 +20,7 @@ def stopped_by_signals(note: str) -> Iterator[None]:
     """Let the signals that end programs end this one as Ctrl-C does: through the code that removes unfinished files.
 
     Those that the program was started to ignore (``nohup``) stay ignored, and so do further ones while it cleans up.
-    Only the main thread is told of signals; elsewhere nothing changes.
+    Only the main thread receives signals; elsewhere nothing changes.
 
     Args:
         note: What the log says then, after the name of the signal.

@@ -111,7 +111,7 @@ def _run_rank(config: Config, options: dict[str, Any]) -> int:
 
 
 def _explained(error: Exception) -> str | None:
-    """What a user can do about an error that is no fault of the program, None for others."""
+    """What a user can do about an error that is not a fault of the program, None for others."""
     import torch
 
     if isinstance(error, FloatingPointError):

@@ -29,7 +29,7 @@ def option(
         doc: One sentence.
         at_least: Smallest value allowed (of each element, where the field is a tuple).
         at_most: Largest value allowed.
-        python_only: Whether it is no key of this section in a file, since another place of the file says it.
+        python_only: Whether it is not a key of this section in a file, since another place of the file says it.
     """
     metadata = {"doc": doc, "at_least": at_least, "at_most": at_most, "python_only": python_only}
     field: T = dataclasses.field(default=default, metadata=metadata)
@@ -58,10 +58,10 @@ def check_types(section: Section) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class PartSection(Section):
-    """A section that chooses a part by ``name``; keys that are no field are options of that part.
+    """A section that chooses a part by ``name``; keys that are not fields are options of that part.
 
     The part declares those options itself, as the arguments of its constructor; what is known here is that they are
-    plain values. Whoever builds the part checks them.
+    plain values. They are checked when the part is built.
 
     Attributes:
         options: Name to value of the part's own options, and of the parts inside it.

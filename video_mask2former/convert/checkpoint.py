@@ -74,7 +74,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, is no checkpoint, or asks for code to be run.
+        ValueError: If it is damaged, is not a checkpoint, or asks for code to be run.
     """
     address = _URL.match(os.fspath(path))
     if address is not None:
@@ -142,7 +142,9 @@ def _read_parts(index: Path) -> Checkpoint:
     config: str | Mapping[str, Any] | None = None
     for name in sorted(set(file_of_key.values())):
         if Path(name).name != name or name.endswith(_INDEX_SUFFIX):
-            raise ValueError(f"{index} names the file {shortened(name)}, which is no part of a checkpoint beside it.")
+            raise ValueError(
+                f"{index} names the file {shortened(name)}, which is not a part of a checkpoint beside it."
+            )
         part = read_checkpoint(index.parent / name)
         weights |= part.weights
         config = config or part.config
@@ -171,7 +173,7 @@ def _read_torch(path: Path) -> Checkpoint:
         culprit = f" (it asks for {match[1]})" if match else ""
         raise ValueError(
             f"{path} was refused, since it holds more than tensors and plain containers{culprit}, and no code is run. "
-            "Whoever trusts it can save its weights alone: torch.save({'model': weights}, FILE)."
+            "If you trust it, save its weights alone: torch.save({'model': weights}, FILE)."
         ) from error
     except _TORCH_ERRORS as error:
         if "TorchScript" in str(error):
@@ -235,7 +237,7 @@ def _checked(key: str, tensor: Tensor, path: Path) -> Tensor:
 
 
 def _check_is_stored(path: Path) -> None:
-    """Torch never compresses what it writes; a file that somebody else has compressed could fill any memory."""
+    """Torch never compresses what it writes; a compressed file from elsewhere could fill any memory."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:

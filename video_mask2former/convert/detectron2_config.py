@@ -143,7 +143,7 @@ def _literal(value: object) -> object:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return value
-        return check_plain(list(value) if isinstance(value, tuple) else value, f"{value!r} is no value of an option")
+        return check_plain(list(value) if isinstance(value, tuple) else value, f"{value!r} is not a value of an option")
     return value
 
 
@@ -274,7 +274,7 @@ def _construct_sizes(loader: yaml.SafeLoader, node: yaml.Node) -> list[int]:
     factor, base, start, stop = match.groups()
     steps = range(int(start), int(stop))
     if len(steps) > _MAX_SIZES or len(base) > 6 or factor.count(".") > 1:
-        raise yaml.constructor.ConstructorError(None, None, f"{arguments[0]} is no list of sizes", node.start_mark)
+        raise yaml.constructor.ConstructorError(None, None, f"{arguments[0]} is not a list of sizes", node.start_mark)
     return [int(x * float(factor) * int(base)) for x in steps]
 
 

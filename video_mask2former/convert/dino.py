@@ -127,7 +127,7 @@ def fit_dinov2(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
         own: The model's.
 
     Raises:
-        ValueError: If positions have to be resampled to or from a grid that is no square.
+        ValueError: If positions have to be resampled to or from a grid that is not a square.
     """
     fitted = dict(weights)
     whole, own = own, _without_pyramid(own)

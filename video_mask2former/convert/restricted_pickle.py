@@ -43,7 +43,7 @@ class _Dtype(_Sealed):
     def numeric(self) -> np.dtype[Any]:
         dtype = np.dtype(self.byte_order + self.code)
         if dtype.kind not in _NUMERIC_KINDS:
-            raise _Refused(f"it has an array of {dtype}, which is no number")
+            raise _Refused(f"it has an array of {dtype}, which is not a number")
         return dtype
 
 

@@ -178,7 +178,7 @@ def labelling_problems(videos: list[dict[str, Any]], category_ids: set[int | Non
         else:
             unknown = [value for value in labelled if as_id(value) not in category_ids - {None}]
             if unknown:
-                yield Problem(place, f"its labelled_category_ids name {unknown[0]!r}, which is no category.")
+                yield Problem(place, f"its labelled_category_ids name {unknown[0]!r}, which is not a category.")
         if video.get("ignore_segmentations") is not None:
             yield from _segmentation_problems(video["ignore_segmentations"], video, place, "ignore_segmentations")
 

@@ -115,7 +115,7 @@ class AnnotationSet:
         return np.unique(video_of_annotation[has_mask & ~packed.is_crowd.numpy()])
 
     def visible_instances(self, video_index: int) -> np.ndarray:
-        """Which instances the file has a mask for, by frame; a group of objects (crowd) is no instance.
+        """Which instances the file has a mask for, by frame; a group of objects (crowd) is not an instance.
 
         Returns:
             ``(N, T)`` bool, N counting crowd as well.
@@ -130,7 +130,7 @@ class AnnotationSet:
     def clip_target(self, video_index: int, frame_indices: tuple[int, ...]) -> ClipTarget:
         """Masks of the instances that are visible on at least one of some frames.
 
-        Crowd is no instance: its pixels are to be ignored, as the file's own ignored regions are. A pixel of an
+        Crowd is not an instance: its pixels are to be ignored, as the file's own ignored regions are. A pixel of an
         instance is not, whatever else covers it.
 
         Raises:
@@ -270,7 +270,7 @@ def _load(document: AnnotationDocument) -> AnnotationSet:
 
 
 def _distinct_names(names: Sequence[str], category_ids: Sequence[int]) -> tuple[str, ...]:
-    """The names, with the id put to one that came before: classes are told apart by their names in reports."""
+    """The names, with the id put to one that came before: reports distinguish classes by their names."""
     return tuple(
         f"{name} ({category_id})" if name in names[:index] else name
         for index, (name, category_id) in enumerate(zip(names, category_ids, strict=True))

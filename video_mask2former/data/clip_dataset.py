@@ -37,7 +37,7 @@ class ClipRequest:
 class ClipDataset(Dataset[ClipSample]):
     """Random clips of the videos of one annotation file.
 
-    A clip with a file or a mask that cannot be read is told in the log, once for each process and file, and a clip of
+    A clip with a file or a mask that cannot be read is logged, once for each process and file, and a clip of
     another video is drawn instead: one bad file out of thousands does not end a training. Where nothing can be read,
     the error is raised.
 

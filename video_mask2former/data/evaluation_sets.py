@@ -128,6 +128,6 @@ def _class_list(classes: str | None) -> tuple[str, ...]:
     if classes in CLASS_NAMES:
         return CLASS_NAMES[classes]
     if not Path(classes).is_file():
-        raise FileNotFoundError(f"{classes} is no file, nor one of the class lists {', '.join(CLASS_NAMES)}.")
+        raise FileNotFoundError(f"{classes} is not a file, nor one of the class lists {', '.join(CLASS_NAMES)}.")
     lines = Path(classes).read_text(encoding="utf-8").splitlines()
     return tuple(line.strip() for line in lines if line.strip())

@@ -26,7 +26,7 @@ def read_frames(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no image or has another size.
+        ValueError: If a file is not an image or has another size.
     """
     frames = np.empty((len(paths), *size, 3), np.uint8)
     for index, path in enumerate(paths):

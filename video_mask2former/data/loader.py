@@ -159,7 +159,7 @@ def allow_many_open_files() -> None:
 
 
 def _end_workers(batches: Any) -> None:
-    """End the worker processes of a DataLoader's iterator now, whoever still holds a reference to it.
+    """End the worker processes of a DataLoader's iterator now, even if it is still referenced.
 
     An error keeps the iterator alive through its traceback. Python would then wait at its end for workers which wait
     for work: they may have been started with SIGTERM blocked, which is how Python asks them to go.

@@ -159,7 +159,7 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
         is_video = "videos" in content or any("video_id" in entry for entry in content["annotations"])
         samples = _video_samples(content) if is_video else _image_samples(content)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no panoptic file: {error!r} is missing or of another type.") from error
+        raise ValueError(f"{path} is not a panoptic file: {error!r} is missing or of another type.") from error
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     return PanopticFile(path, folder, tuple(categories), {str(sample.id): sample for sample in samples}, is_video)

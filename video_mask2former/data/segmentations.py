@@ -1,7 +1,7 @@
 """Segmentations of annotation files: checked, packed into bytes, and decoded again.
 
 A segmentation is null, an RLE (compressed or not) or a list of polygons, as in the COCO format. Packed, the first two
-are the bytes of a compressed RLE; polygons stay polygons until somebody asks for the mask.
+are the bytes of a compressed RLE; polygons stay polygons until the mask is needed.
 """
 
 from __future__ import annotations

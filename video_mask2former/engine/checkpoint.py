@@ -122,7 +122,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, or a damaged one.
+        ValueError: If it is not a checkpoint, or a damaged one.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint {path}.")

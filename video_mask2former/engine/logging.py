@@ -128,7 +128,7 @@ class TrainingLog:
     def _draw(self) -> None:
         try:
             draw_curves(read_records(self.path), self.path.with_name("curves.png"))
-        except OSError as error:  # a full disk is told by what matters more
+        except OSError as error:  # a full disk is reported by what matters more
             logger.warning("the curves could not be drawn: %s", error)
 
     def _write(self, record: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def chunk_losses(
     without_reduction: Context,
     reduces: bool,
 ) -> Iterator[dict[str, Tensor]]:
-    """Losses of a batch of clips, chunk by chunk; whoever takes one goes back through it before taking the next.
+    """Losses of a batch of clips, chunk by chunk; the caller goes back through each before it takes the next.
 
     An object that has not appeared by the end of a chunk has no loss in it.
 

@@ -63,13 +63,15 @@ def long_videos(data: EvaluationSet, short_videos: str | None, long_from: int | 
 
     Args:
         data: All videos.
-        short_videos: Annotation file of the short videos; videos are told by the names of their first frames.
+        short_videos: Annotation file of the short videos; videos are recognised by the names of their first frames.
         long_from: Least number of frames of a long video.
     """
     if short_videos is None and long_from is None:
         return None
     if not isinstance(data, EvaluationVideos) or (short_videos is not None and long_from is not None):
-        raise ValueError("short and long videos are told apart in video annotations, by --short-videos or --long-from.")
+        raise ValueError(
+            "short and long videos are distinguished in video annotations only, by --short-videos or --long-from."
+        )
     records = [data.annotations[index] for index in range(len(data))]
     if long_from is not None:
         return frozenset(record.video_id for record in records if record.num_frames >= long_from)

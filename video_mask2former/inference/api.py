@@ -51,7 +51,7 @@ def segment_video(
             ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any iterable of frames; all uint8 RGB.
         start: Index of the first frame.
         end: Index to stop before.
-        every: Take every so many frames.
+        every: Take every n-th frame.
         task: ``instance``, ``video_panoptic``, ``video_semantic``, or a :class:`~video_mask2former.tasks.Task` with
             options of its own. Masks of the last two do not overlap; the id of stuff is that of its class.
         settings: All of the options below in one object.

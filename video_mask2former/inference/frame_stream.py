@@ -39,7 +39,7 @@ class FrameStream(Iterator[FrameInstances]):
         frames: Frames with their index in the source, ascending.
         task: What is made of the masks.
         rules: Windows, tracker and what is reported.
-        clock: Told how long each stage takes.
+        clock: Measures how long each stage takes.
         recorder: Given all tracks, if any.
     """
 

@@ -59,7 +59,7 @@ class ModelRunner:
     Args:
         model: In eval mode, on the device it shall run on.
         settings: Sizes, precision and chunks.
-        clock: Told how long decoding (resizing) and the model take.
+        clock: Measures how long decoding (resizing) and the model take.
 
     Raises:
         ValueError: If the model is in training mode, or the features cannot be kept on the device that is wanted.

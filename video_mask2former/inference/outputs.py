@@ -142,7 +142,7 @@ class FrameOutputs:
         self._reader = reader
         self._video: VideoWriter | None = None
         self._lines: JsonLinesWriter | None = None
-        with contextlib.ExitStack() as stack:  # undone from the last to the first, each told of the others' errors
+        with contextlib.ExitStack() as stack:  # closed from the last to the first, each with the others' errors
             if choice.frames:
                 self._lines = self._open_lines(stack)
             if choice.overlay and not is_image:

@@ -93,7 +93,7 @@ class VideoPredictor:
             source: What :func:`~video_mask2former.video_io.open_video` takes, or an image ``(H, W, 3)``.
             start: Index of the first frame.
             end: Index to stop before.
-            every: Take every so many frames.
+            every: Take every n-th frame.
             progress: Called with the number of frames done, whenever some are.
 
         Returns:

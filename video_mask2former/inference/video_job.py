@@ -35,7 +35,7 @@ class VideoJob:
         choice: Which files.
         start: Index of the first frame.
         end: Index to stop before.
-        every: Take every so many frames.
+        every: Take every n-th frame.
         frame_rate: Rate of images, which do not say their own.
         backend: Decoder of video files.
     """

@@ -214,7 +214,7 @@ class MaXDeepLabCriterion(nn.Module):
 
     Args:
         num_classes: K, without "no object".
-        num_thing_classes: The first so many classes are things, which instances are told apart of; None: all are.
+        num_thing_classes: The first so many classes are things, whose instances are distinguished; None: all are.
         pq_weight: See :class:`PanopticQualityLoss`.
         mask_id_weight: See :class:`PanopticQualityLoss`.
         instance_weight: See :class:`InstanceDiscriminationLoss`.

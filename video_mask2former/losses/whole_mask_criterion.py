@@ -36,7 +36,7 @@ class FocalMatcher(HungarianMatcher):
 
 
 class WholeMaskCriterion(SetCriterion):
-    """Loss of a batch of clips on whole masks; what it returns is told at :class:`SetCriterion`.
+    """Loss of a batch of clips on whole masks; see :class:`SetCriterion` for what it returns.
 
     Over clips of several frames a mask is the volume of all frames: one dice loss per instance, not per frame.
 

@@ -52,7 +52,7 @@ class SemanticIouEvaluator:
         """Take one image or video.
 
         Raises:
-            ValueError: If the two differ in size, a label is no class, or it was processed before.
+            ValueError: If the two differ in size, a label is not a class, or it was processed before.
         """
         if prediction.labels.shape != ground_truth.labels.shape:
             raise ValueError(
@@ -71,7 +71,7 @@ class SemanticIouEvaluator:
             frames: Predicted and annotated class of each pixel of each frame, ``(H, W)`` integers.
 
         Raises:
-            ValueError: If a label is no class, or the sample was processed before.
+            ValueError: If a label is not a class, or the sample was processed before.
         """
         check_new(sample_id, self._samples)
         num_classes = len(self.class_names)

@@ -139,7 +139,7 @@ class PanopticQualityEvaluator:
         """Take one image or video whose segments were compared already.
 
         Raises:
-            ValueError: If it was processed before, or a label is no class.
+            ValueError: If it was processed before, or a label is not a class.
         """
         check_new(overlaps.sample_id, self._samples)
         counts: dict[int, PanopticCounts] = {}

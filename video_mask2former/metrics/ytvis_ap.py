@@ -52,7 +52,7 @@ SUMMARY_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100
 class YtvisApEvaluator:
     """Video AP and AR as the YouTube-VIS server computes them.
 
-    A prediction and a ground-truth track overlap by the IoU of their volumes. Sizes are told apart by the mean area
+    A prediction and a ground-truth track overlap by the IoU of their volumes. Sizes are distinguished by the mean area
     over the frames where the object is visible. Predictions of equal score are ranked by ascending video id, then by
     their place in ``prediction.tracks``. Of each video only overlaps, scores and a few traits are kept.
 

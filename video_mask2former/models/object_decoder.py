@@ -40,7 +40,7 @@ class ObjectPrediction:
 class ObjectDecoder(nn.Module):
     """Queries to one class and one mask embedding each, from object tokens alone.
 
-    Tokens are told apart by the frame query they come from, the same on every frame; nothing says which frame they are
+    Tokens differ by the frame query they come from, the same on every frame; nothing says which frame they are
     of.
 
     Args:

@@ -32,7 +32,7 @@ class Segmenter(nn.Module, ABC):
     """Finds objects in clips: ``forward`` is ``decode(encode(frames))``.
 
     ``encode`` works frame by frame, so long clips can be encoded in chunks and joined with
-    :meth:`ClipFeatures.concatenate`; ``decode`` sees a whole window of frames. A segmenter of your own needs these two.
+    :meth:`ClipFeatures.concatenate`; ``decode`` sees a whole window of frames. A custom segmenter needs these two.
 
     Args:
         num_classes: K, without "no object".
@@ -40,16 +40,16 @@ class Segmenter(nn.Module, ABC):
         pixel_std: Standard deviation of each channel.
         size_divisibility: Frames are padded right and below to a multiple of this.
         class_names: Name of each class index, empty where unknown.
-        input_sides: What frames should be resized to by whoever runs the model: their short side, and the most that
+        input_sides: What frames should be resized to for the model: their short side, and the most that
             the long side may have then.
 
     Attributes:
         default_parts: Name of the part that stands in each argument that is a part, where a configuration names none.
-        preferred_tracker: Name of the tracker that follows its objects where nobody names one; None leaves that open.
+        preferred_tracker: Name of the tracker that follows its objects where none is named; None leaves that open.
         mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
         online_window: Frames of a window online, where nothing is said.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
-            such maps; set by whoever projects mask features of its own.
+            such maps; set by what projects its own mask features.
     """
 
     default_parts: ClassVar[Mapping[str, str]] = {}
@@ -124,7 +124,7 @@ class Segmenter(nn.Module, ABC):
         return self.decode(self.encode(frames), initial_queries)
 
     def begin_step(self, step: int) -> None:
-        """Told the number of each step of a training before it, for what changes in its course."""
+        """Called with the number of each training step before it, for what changes in its course."""
 
     def extra_repr(self) -> str:
         """What printing the model says of it before its parts."""
@@ -134,7 +134,7 @@ class Segmenter(nn.Module, ABC):
     def recompute_activations(self, enabled: bool = True) -> None:
         """Trade time for memory in training: recompute activations in the backward pass instead of keeping them.
 
-        Every part with an attribute ``recompute`` is told.
+        Sets the attribute ``recompute`` of every part that has one.
         """
         for module in self.modules():
             if hasattr(module, "recompute"):

@@ -296,7 +296,7 @@ def unfold_frames(predictions: Sequence[FramePrediction], num_clips: int) -> lis
 def query_attention_mask(
     prediction: FramePrediction, grid: tuple[int, int], num_tokens: int, probability: float
 ) -> Tensor:
-    """Each query sees the patches of its predicted mask only, and all that are no patches; patches see everything.
+    """Each query sees the patches of its predicted mask only, and all that are not patches; patches see everything.
 
     Args:
         prediction: Made from the tokens that are about to attend.

@@ -126,7 +126,7 @@ class MSDeformAttnKernels:
     def _check(
         self, value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
     ) -> None:
-        """The kernels trust their arguments, so nothing reaches them unchecked, whoever calls the operator."""
+        """The kernels trust their arguments, so nothing reaches them unchecked."""
         check_arguments(value, spatial_shapes, sampling_locations, attention_weights)
         dtype = computed_in(value)
         if sampling_locations.dtype != dtype or attention_weights.dtype != dtype:

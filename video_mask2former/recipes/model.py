@@ -37,7 +37,7 @@ def build_model(config: Config) -> Segmenter:
 
     Raises:
         ImportError: If a part is a custom class and Python does not find its module.
-        ValueError: If a part or an option of one is unknown or wrong, or ``class_list`` is no known list or does not
+        ValueError: If a part or an option of one is unknown or wrong, or ``class_list`` is not a known list or does not
             have ``num_classes`` names.
     """
     segmenter: Segmenter = plan_model(config.model).build(
@@ -89,7 +89,7 @@ def complete_model_options(config: ModelConfig) -> dict[str, Any]:
 
 
 def _with_weights(options: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Put back the initial weights of parts, which are no options of their constructors."""
+    """Put back the initial weights of parts, which are not options of their constructors."""
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("weights") is not None:
             options[name] = options[name] | {"weights": value["weights"]}
@@ -190,7 +190,7 @@ def class_names_of(config: ModelConfig) -> tuple[str, ...]:
     """The names of the model's classes, empty where the configuration gives none.
 
     Raises:
-        ValueError: If ``class_list`` is no known list or does not have ``num_classes`` names.
+        ValueError: If ``class_list`` is not a known list or does not have ``num_classes`` names.
     """
     if config.class_list is None:
         return config.class_names
@@ -200,6 +200,6 @@ def class_names_of(config: ModelConfig) -> tuple[str, ...]:
     if len(names) != config.num_classes:
         raise ValueError(
             f"class_list {config.class_list!r} has {len(names)} classes, got {config.num_classes = }. "
-            "Set model.class_list=null and model.class_names for classes of your own."
+            "Set model.class_list=null and model.class_names for custom classes."
         )
     return names

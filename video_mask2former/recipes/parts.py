@@ -1,6 +1,6 @@
 """Parts chosen by name in a configuration: known ones, custom classes as ``module:Class``, each with its own options.
 
-What a part may be told is what its constructor takes (``part_options``). Arguments that are parts themselves are
+The options of a part are what its constructor takes (``part_options``). Arguments that are parts themselves are
 built first, from the mapping of their name. Other arguments come from the part's own mapping; or, if they are shared by
 the parts of a segmenter, from the mapping around it (``model.num_queries`` reaches the decoder); or from what has been
 built before (``feature_info`` of the backbone, ``mask_dim`` of the pixel decoder); or are left at their defaults.
@@ -83,11 +83,11 @@ class PartPlan:
 
     Attributes:
         part: Its class.
-        kind: Its kind, None of a group of options that is no part by itself.
+        kind: Its kind, None of a group of options that is not a part by itself.
         name: The name it was chosen by.
         key: Dotted name of its place in the configuration.
         arguments: Argument to value, or to the plan of a part.
-        provided: Arguments that whoever builds it gives, which are no options.
+        provided: Arguments that its builder gives, which are not options.
     """
 
     part: type
@@ -166,7 +166,7 @@ def plan_part(
         kind: What it must be.
         config: Name and options.
         key: Dotted name of its place in the configuration, for errors.
-        provided: Arguments that whoever builds it gives; they are no options.
+        provided: Arguments that its builder gives; they are not options.
         origin: Where the configuration comes from, for errors.
 
     Raises:
@@ -196,7 +196,7 @@ class _Planner:
     """Checks the options of a part and of the parts inside it.
 
     Args:
-        provided: Arguments that are given by whoever builds it.
+        provided: Arguments that its builder gives.
         origin: Where the options come from.
     """
 

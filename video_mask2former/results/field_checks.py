@@ -25,7 +25,7 @@ def require(entry: Any, key: str, kind: type | tuple[type, ...], place: str) -> 
     if key not in entry:
         raise ValueError(f"{place} lacks {key!r}; it has {shortened(sorted(entry))}.")
     value = entry[key]
-    # bool is an int to Python, but not to whoever wrote the file
+    # bool is an int to Python, but not in JSON
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_json_name(each) for each in kinds)

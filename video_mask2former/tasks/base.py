@@ -25,7 +25,7 @@ from video_mask2former.tracking import TrackUpdate
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """What a task is told of the model and of what is asked.
+    """What a task knows of the model and of the request.
 
     Attributes:
         settings: How the model is run; its classes are indices.
@@ -198,7 +198,7 @@ class Task(ABC):
         Args:
             window: What the model and the tracker say.
             rules: What is asked.
-            recorder: From :meth:`recorder`, told of everything that the answer for the whole video takes.
+            recorder: From :meth:`recorder`, which records everything that the answer for the whole video needs.
         """
         raise ValueError(f"{self.name} is for images. Videos have tasks of their own.")
 

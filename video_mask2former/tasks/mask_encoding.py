@@ -78,7 +78,7 @@ def encode_clip_masks(
             score and its mask probability there. Otherwise masks may overlap.
         frames_per_chunk: Frames whose logits are multiplied out at once; chosen by memory if None. The result does
             not depend on it.
-        quality: Told of the N masks of each frame before the frame is yielded.
+        quality: Called with the N masks of each frame before the frame is yielded.
 
     Yields:
         For each frame, the mask of each object, None where it is empty.

@@ -91,7 +91,7 @@ def pixel_panoptic(
     share = 1 / (logits - highest).exp().sum(dim=0)
     is_sure = (share > pixel_threshold) & (highest == best)
     things = torch.tensor([label in thing_classes for label in range(output.num_classes)], device=labels.device)
-    # Things are told apart by query, stuff by class.
+    # Things are distinguished by query, stuff by class.
     keys = torch.where(things[labels], torch.arange(len(labels), device=labels.device), len(labels) + labels)
     key_map = torch.where(is_sure, keys[owner], -1)
     segments: list[PanopticSegment] = []

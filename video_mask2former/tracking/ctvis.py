@@ -176,7 +176,7 @@ class CTVISTracker:
         return (products.softmax(dim=1) + products.softmax(dim=0)) / 2
 
     def _greedy(self, similarity: Tensor) -> list[tuple[int, int]]:
-        """Pairs of detection and track, in the order of detections; a track taken is no track for the others."""
+        """Pairs of detection and track, in the order of detections; a track taken is not a track for the others."""
         ages = similarity.new_tensor([track.num_seen for track in self._bank.tracks.values()])
         similarity = similarity.clone()
         pairs = []

@@ -38,7 +38,7 @@ def object_tokens(output: ClipOutput, num_layers: int = 1) -> Tensor:
 
 
 def pixel_features(output: ClipOutput) -> Tensor:
-    """The maps that mask features of one's own are projected from; mask features where a segmenter gives no others."""
+    """The maps that a tracker projects its own mask features from; mask features if a segmenter has no others."""
     return output.mask_logits.features if output.pixel_features is None else output.pixel_features
 
 

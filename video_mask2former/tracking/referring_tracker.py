@@ -63,7 +63,7 @@ class DVISTracker(LearnedTracker):
     """The referring tracker of DVIS (arXiv:2306.03413).
 
     The published code orders each frame's queries by the inverse of the permutation that it means. Published weights
-    were trained with that, so it is what ``inverse_order`` does unless it is switched off for weights of your own.
+    were trained with that, so it is what ``inverse_order`` does unless it is switched off for custom weights.
 
     Args:
         num_classes: K, without "no object".

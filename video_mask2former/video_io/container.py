@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # FFmpeg draws any text file of these "formats" as a terminal screen
 TEXT_FORMATS = {"tty", "srt", "webvtt", "ass"}
-# Titles that are no text are no reason to refuse a video; PyAV 19 has no such option and never does
+# Titles that are not text are no reason to refuse a video; PyAV 19 has no such option and never does
 METADATA_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -232,5 +232,5 @@ def _orientation(frame: av.VideoFrame, path: Path) -> Orientation:
         return Orientation(False, flip_x=a < 0, flip_y=d < 0)
     if a == d == 0 and b and c:
         return Orientation(True, flip_x=c < 0, flip_y=b < 0)
-    logger.warning("%s is turned by an angle that is no multiple of 90 degrees; read as stored", path)
+    logger.warning("%s is turned by an angle that is not a multiple of 90 degrees; read as stored", path)
     return Orientation()

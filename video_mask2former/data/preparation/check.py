@@ -117,7 +117,7 @@ def _mask_problems(document: AnnotationDocument, classes: dict[int, ClassStatist
             if not areas[-1]:
                 yield Problem(f"{place}, frame {frame_index}", "its mask is empty; null says that.", is_error=False)
         if not any(areas):
-            yield Problem(place, "it has no mask on any frame: an object that nobody can find.")
+            yield Problem(place, "it has no mask on any frame, so that it cannot be found.")
         _count(annotation, [area for area in areas if area], classes, seen)
 
 

@@ -102,7 +102,7 @@ def write_grouped(
         document = json.loads(Path(source).read_bytes())
         grouped = group_classes(document, groups, labelled)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{source} is no annotation file in COCO or YouTube-VIS format: {error!r}.") from error
+        raise ValueError(f"{source} is not an annotation file in COCO or YouTube-VIS format: {error!r}.") from error
     write_json(target, grouped)
     names = {category["id"]: category["name"] for category in grouped["categories"]}
     counts = dict.fromkeys(names.values(), 0)

@@ -1,4 +1,4 @@
-"""Painted stuff: sky, grass, water and bricks, told apart by colour and texture."""
+"""Painted stuff: sky, grass, water and bricks, with colours and textures of their own."""
 
 from __future__ import annotations
 

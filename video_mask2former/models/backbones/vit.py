@@ -178,7 +178,7 @@ def grid_of(size: tuple[int, int] | torch.Size) -> tuple[int, int]:
     """Height and width in patches.
 
     Raises:
-        ValueError: If a side is no multiple of the patch size.
+        ValueError: If a side is not a multiple of the patch size.
     """
     height, width = size
     if height % PATCH_SIZE or width % PATCH_SIZE:

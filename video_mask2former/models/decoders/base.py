@@ -12,7 +12,7 @@ from video_mask2former.structures import ClipFeatures, ClipOutput
 class Decoder(nn.Module, ABC):
     """Features of clips to one class and one mask for each query.
 
-    A decoder of your own takes ``num_classes`` among the arguments of its constructor, and ``mask_dim`` and
+    A custom decoder takes ``num_classes`` among the arguments of its constructor, and ``mask_dim`` and
     ``hidden_dim``, the channels that the pixel decoder gives, where it needs them.
 
     Attributes:

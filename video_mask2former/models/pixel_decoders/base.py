@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class PixelDecoder(nn.Module, ABC):
     """Backbone features to mask features and the levels that a decoder attends to; frame by frame.
 
-    A pixel decoder of your own takes ``feature_info``, the channels and stride of each backbone level, among the
+    A custom pixel decoder takes ``feature_info``, the channels and stride of each backbone level, among the
     arguments of its constructor.
 
     Attributes:
