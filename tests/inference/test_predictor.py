@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
+import threading
 from fractions import Fraction
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from video_mask2former.inference import InferenceSettings, VideoPredictor, segment_video
 from video_mask2former.rle import decode_rle, rle_iou
@@ -202,3 +206,37 @@ def test_settings_reject_nonsense(colour_model) -> None:
 def test_a_model_in_training_mode_is_refused(colour_model, painter, busy_scene) -> None:
     with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
         segment_video(colour_model.train(), painter(busy_scene))
+
+
+def test_a_picture_of_pil_is_a_video_of_one_frame(colour_model, painter, busy_scene) -> None:
+    frame = painter(busy_scene)[0]
+    expected = segment_video(colour_model, frame, settings=SMALL)
+    assert len(expected) > 0
+    for picture in (Image.fromarray(frame), Image.fromarray(frame).convert("RGBA")):
+        assert _same(segment_video(colour_model, picture, settings=SMALL), expected)
+
+
+def test_an_address_is_read_like_a_camera(colour_model, painter, busy_scene, tmp_path) -> None:
+    from video_mask2former.video_io import VideoWriter
+
+    with VideoWriter(tmp_path / "in.mp4", 25) as writer:
+        for frame in painter(busy_scene):
+            writer.write(frame)
+    handler = functools.partial(SilentHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        found = segment_video(colour_model, f"{address}/in.mp4", settings=SMALL)
+        with pytest.raises(ValueError, match=r"/none.mp4 cannot be read as a video"):
+            segment_video(colour_model, f"{address}/none.mp4", settings=SMALL)
+        server.shutdown()
+    expected = segment_video(colour_model, tmp_path / "in.mp4", settings=SMALL)
+    assert found.num_frames == expected.num_frames == 24
+    assert [(track.track_id, track.label, len(track)) for track in found] == [
+        (track.track_id, track.label, len(track)) for track in expected
+    ]
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass

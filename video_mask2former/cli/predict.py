@@ -106,8 +106,8 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="video file, image, folder of videos or of frames, glob, or number of a camera; also options of the "
-        "configuration, such as inference.short_side=480",
+        help="video file, image, folder of videos or of frames, glob, address, or number of a camera; also options of "
+        "the configuration, such as inference.short_side=480",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--start", type=int, metavar="N", help="index of the first frame (default: 0)")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, natural_order
+from video_mask2former.video_io.reader import is_address
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
@@ -23,7 +24,7 @@ class PredictInput:
     """One video to predict.
 
     Attributes:
-        source: Path or glob of images, or the index of a camera.
+        source: Path or glob of images, an address, or the index of a camera.
         name: What its folder of results is called; no two inputs share one.
     """
 
@@ -35,19 +36,22 @@ def find_inputs(words: Sequence[str]) -> list[PredictInput]:
     """The videos that the words of a command line stand for, each once.
 
     A word is a video file, an image, a folder of videos (each is an input), a folder of images (one video), a folder
-    of such folders, a glob of videos or of images, or the number of a camera. What does not exist is kept as it is, to
-    be reported when its turn comes.
+    of such folders, a glob of videos or of images, an address, or the number of a camera. What does not exist
+    is kept as it is, to be reported when its turn comes.
     """
     by_place: dict[str | int, str | int] = {}
     for word in words:
         for source in _expand(word):
-            by_place.setdefault(source if isinstance(source, int) else os.path.abspath(source), source)
+            is_path = isinstance(source, str) and not is_address(source)
+            by_place.setdefault(os.path.abspath(str(source)) if is_path else source, source)
     sources = list(by_place.values())
     return [PredictInput(source, name) for source, name in zip(sources, _unique_names(sources), strict=True)]
 
 
 def _expand(word: str) -> list[str | int]:
     path = Path(word)
+    if is_address(word):
+        return [word]
     if path.is_dir():
         return _expand_folder(path)
     if not path.exists() and word.isdecimal():
@@ -98,6 +102,8 @@ def _name(source: str | int, level: int) -> str:
     """The stem (level 0), the file name (level 1), or that with ``level - 1`` folders before it."""
     if isinstance(source, int):
         return f"camera_{source}"
+    if is_address(source):
+        source = source.partition("?")[0].rstrip("/")  # what follows may be a password
     if glob.has_magic(source) and not os.path.exists(source):
         source = os.path.dirname(source) or "frames"  # a glob of images is called like their folder
     path = Path(source)

@@ -21,6 +21,7 @@ from video_mask2former.cli.predict_inputs import PredictInput
 from video_mask2former.inference import InferenceSettings, VideoPredictor
 from video_mask2former.inference.outputs import OutputChoice
 from video_mask2former.inference.video_job import VideoJob
+from video_mask2former.video_io.reader import is_address
 
 MARKER = "done.json"
 # What a video or its files can fail with; anything else is an error of ours and stops the run
@@ -112,6 +113,8 @@ def file_identity(source: str | int) -> dict[str, Any]:
     """What tells one version of a source from another without reading it: its path, and size and age of its files."""
     if isinstance(source, int):
         return {"source": source}
+    if is_address(source):
+        return {"source": source.partition("?")[0]}  # what follows may be a password
     if os.path.isdir(source):
         names = [entry.path for entry in os.scandir(source)]
     else:

@@ -47,8 +47,9 @@ def segment_video(
     Args:
         model: A :class:`~video_mask2former.models.Segmenter` in eval mode, or anything with its ``encode`` and
             ``decode``; it runs on the device it is on.
-        source: A video file, an image, a folder, glob or list of images, a camera index, an array ``(T, H, W, 3)`` or
-            ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any iterable of frames; all uint8 RGB.
+        source: A video file, an image, a folder, glob or list of images, an address (``https://``, ``rtsp://``), a
+            camera index, a PIL image, an array ``(T, H, W, 3)`` or ``(H, W, 3)``, a tensor ``(T, 3, H, W)``, or any
+            iterable of frames; all uint8 RGB.
         start: Index of the first frame.
         end: Index to stop before.
         every: Take every n-th frame.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from video_mask2former.config import InferenceSettings
 from video_mask2former.data.class_names import known_things
@@ -23,6 +24,7 @@ from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
+from video_mask2former.video_io.reader import is_address
 
 Progress = Callable[[int], None]
 OnFrame = Callable[[np.ndarray, FrameInstances], None]
@@ -215,7 +217,9 @@ def _as_the_model_was_made(settings: InferenceSettings, model: SegmentationModel
 
 
 def as_video(source: VideoSource) -> VideoSource:
-    """The source itself, with a time axis added to a single image given as an array or tensor."""
+    """The source itself, with a time axis added to a single image given as an array, a tensor or a PIL image."""
+    if isinstance(source, Image.Image):
+        source = np.asarray(source.convert("RGB"))
     if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim == 3:
         return source[None]
     return source
@@ -243,7 +247,7 @@ def frames_from(
         if head is None:
             return iter(())
         source = itertools.chain([head], source)
-    if isinstance(source, (int, Iterator)):
+    if isinstance(source, (int, Iterator)) or is_address(source):
         return read_frames(open_video(source, end=None if end is None else end - first, every=every), first)
     with open_video(source) as reader:
         num_frames = reader.source_num_frames

@@ -12,6 +12,9 @@ import torch
 
 from video_mask2former.video_io.frame_source import check_frame
 
+# A device that does not know its rate may say anything
+MAX_RATE = 1000.0
+
 
 class ArraySource:
     """A video held in memory.
@@ -92,17 +95,22 @@ class IterableSource:
             close()
 
 
-def open_camera(index: int) -> IterableSource:
-    """Frames of a camera, until it stops or the reader is closed.
+def open_camera(source: int | str) -> IterableSource:
+    """Frames of a camera or from an address, until they stop or the reader is closed.
+
+    Args:
+        source: Index of a camera, or an address that FFmpeg knows (``http://``, ``https://``, ``rtsp://``, ...).
 
     Raises:
-        ValueError: If there is no such camera.
+        ValueError: If there is no such camera, or nothing can be read from the address.
     """
-    capture = cv2.VideoCapture(index)
+    capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        raise ValueError(f"camera {index} cannot be opened. Is it connected, and is another program using it?")
+        if isinstance(source, str):
+            raise ValueError(f"{source} cannot be read as a video. Is the address right, and the network there?")
+        raise ValueError(f"camera {source} cannot be opened. Is it connected, and is another program using it?")
     rate = capture.get(cv2.CAP_PROP_FPS)
-    frame_rate = Fraction(rate).limit_denominator(1001) if rate > 0 else None
+    frame_rate = Fraction(rate).limit_denominator(1001) if 0 < rate < MAX_RATE else None
     return IterableSource(_camera_frames(capture), frame_rate)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,8 @@ from video_mask2former.video_io.frame_rate import check_frame_rate
 from video_mask2former.video_io.frame_source import FrameSource
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, ImageSource, find_images
 from video_mask2former.video_io.memory_source import ArraySource, IterableSource, open_camera
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Iterable[Any]
 
@@ -193,10 +196,11 @@ def open_video(
     Args:
         source: A video file (mp4, mkv, mov, avi, webm, ...), an image, a folder or glob of images (read in natural
             order), a list of image files (read in its order), the index of a camera, a numpy array ``(T, H, W, 3)`` or
-            tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames ``(H, W, 3)``.
+            tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames ``(H, W, 3)``. An address
+            (``https://...``, ``rtsp://...``) is read like a camera: in order, once, of unknown length.
         start: Index of the first frame to read, 0 if None.
         end: Index of the frame to stop before, None for the end of the video.
-        every: Read every so many frames.
+        every: Read every n-th frame.
         frame_rate: Rate of a source that does not say its own: images, arrays and iterables.
         backend: Decoder of video files, ``pyav`` or ``decord``; see
             :class:`~video_mask2former.video_io.file_source.FileSource`.
@@ -215,6 +219,8 @@ def open_video(
 
 
 def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) -> tuple[FrameSource, str]:
+    if isinstance(source, str) and is_address(source):
+        return open_camera(source), source
     if isinstance(source, (str, os.PathLike)):
         return _path_source(Path(source), rate, backend), os.fspath(source)
     if isinstance(source, int) and not isinstance(source, bool):
@@ -230,6 +236,11 @@ def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) 
         f"source must be a path, a camera index, an array or an iterable of frames, got {type(source)}. "
         "Pictures of other kinds become arrays with numpy.asarray(picture)."
     )
+
+
+def is_address(source: object) -> bool:
+    """Whether a source is an address on a network rather than a path."""
+    return isinstance(source, str) and _ADDRESS.match(source) is not None
 
 
 def _path_source(path: Path, rate: Fraction | None, backend: Backend) -> FrameSource:
