@@ -88,7 +88,6 @@ def test_losses_equal_the_published_ones(name, golden, monkeypatch):
         dice_weight=1.0,
         similarity_weight=1.0,
         num_points=expected["num_points"],
-        clip_length=expected.get("len_clip_window", 0),
     ).double()
     tokens = matched_tokens(clips, targets, recorded)
     losses = criterion.clip_losses(clips, targets, tokens, criterion.normalizer(targets, num_queries=6))
@@ -105,20 +104,16 @@ def test_only_the_last_of_two_objects_gives_its_class_to_the_query_they_share():
     assert (queries.tolist(), objects.tolist()) == ([2, 7], [1, 2])
 
 
-def test_clips_must_be_those_of_the_loss(golden):
-    clips, targets, expected, recorded = load("genvis_criterion", golden)
-    criterion = ObjectCriterion(expected["num_classes"], HungarianMatcher(), clip_length=4)
-    tokens = matched_tokens(clips, targets, recorded)
-    with pytest.raises(ValueError, match="has 4 clips, but 8 frames are 2 clips of 4 frames"):
-        criterion.clip_losses(clips, targets, tokens, criterion.normalizer(targets, num_queries=6))
+def test_other_outputs_are_an_error(golden):
+    clips, targets, expected, _ = load("vita_criterion", golden)
     with pytest.raises(ValueError, match="needs the output of VITA or GenVIS in training mode"):
-        criterion(clips[0][0].predictions[0], targets)
+        ObjectCriterion(expected["num_classes"], HungarianMatcher())(clips[0][0].predictions[0], targets)
 
 
 def test_parts_of_a_batch_have_the_losses_of_the_whole(golden, monkeypatch):
     monkeypatch.setattr(torch, "rand", fixed_points)
     clips, targets, expected, recorded = load("genvis_criterion", golden)
-    criterion = ObjectCriterion(expected["num_classes"], HungarianMatcher(), num_points=256, clip_length=2).double()
+    criterion = ObjectCriterion(expected["num_classes"], HungarianMatcher(), num_points=256).double()
     tokens = matched_tokens(clips, targets, recorded)
     whole = criterion.clip_losses(clips, targets, tokens, criterion.normalizer(targets, num_queries=6))
     parts = []

@@ -101,7 +101,7 @@ def test_losses_and_gradients_of_genvis_equal_the_published_ones(weights_of, mon
     model = model_in_training(config, "genvis_r50", weights_of)
     freeze(model, ["segmenter"])
     model.train()
-    criterion = ObjectCriterion(40, HungarianMatcher(), clip_length=2, trains_segmenter=False).double()
+    criterion = ObjectCriterion(40, HungarianMatcher()).double()
     losses = criterion(model(clips(51, 8)), [target(boxes) for boxes in GENVIS_BOXES])
     expected = our_names(recorded["losses_fixed_points"], "loss_genvis_")
     assert {name: float(value.detach()) for name, value in losses.items()} == pytest.approx(expected, rel=1e-5)

@@ -26,9 +26,7 @@ def test_loss_falls(family, small_config, clip_maker):
     if is_frozen:
         freeze(model, ["segmenter"])
     model.train()
-    criterion = ObjectCriterion(
-        3, HungarianMatcher(), num_points=64, clip_length=2 if is_frozen else 0, trains_segmenter=not is_frozen
-    )
+    criterion = ObjectCriterion(3, HungarianMatcher(), num_points=64)
     clips = [clip_maker(num_frames=4, size=(32, 64)) for _ in range(2)]
     frames, targets = torch.stack([clip[0] for clip in clips]), [clip[1] for clip in clips]
     before = {name: value.clone() for name, value in model.segmenter.state_dict().items()}

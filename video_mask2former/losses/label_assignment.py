@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,15 +26,15 @@ class Appearance:
     is_new: Tensor
 
     @staticmethod
-    def of_clips(masks: Tensor, clip_length: int) -> list[Appearance]:
+    def of_clips(masks: Tensor, lengths: Sequence[int]) -> list[Appearance]:
         """Those of a video, clip by clip.
 
         Args:
             masks: ``(N, T, H, W)`` bool.
-            clip_length: Frames of a clip; the last one may have fewer.
+            lengths: Frames of each clip.
         """
         on_frame = masks.flatten(2).any(dim=2)
-        visible = [part.any(dim=1) for part in on_frame.split(clip_length, dim=1)]
+        visible = [part.any(dim=1) for part in on_frame.split(list(lengths), dim=1)]
         seen = torch.zeros_like(visible[0])
         appearances = []
         for is_visible in visible:

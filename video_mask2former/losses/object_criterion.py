@@ -40,23 +40,29 @@ class ObjectNormalizer:
 
     Attributes:
         frames: Of the image model's losses.
-        num_instances: Visible instances of each clip of the videos.
-        num_videos: Videos.
+        visible: Of each video, on which frames each instance is visible, ``(N, T)`` bool.
+        num_parts: By how many parts of a batch it was divided.
     """
 
     frames: LossNormalizer
-    num_instances: tuple[float, ...]
-    num_videos: float
+    visible: tuple[Tensor, ...]
+    num_parts: float = 1.0
 
     def __add__(self, other: ObjectNormalizer) -> ObjectNormalizer:
-        counts = zip(self.num_instances, other.num_instances, strict=True)
-        return ObjectNormalizer(
-            self.frames + other.frames, tuple(a + b for a, b in counts), self.num_videos + other.num_videos
-        )
+        return ObjectNormalizer(self.frames + other.frames, self.visible + other.visible, self.num_parts)
 
     def __truediv__(self, divisor: float) -> ObjectNormalizer:
-        counts = tuple(count / divisor for count in self.num_instances)
-        return ObjectNormalizer(self.frames / divisor, counts, self.num_videos / divisor)
+        return ObjectNormalizer(self.frames / divisor, self.visible, self.num_parts * divisor)
+
+    @property
+    def num_videos(self) -> float:
+        """Videos of a part."""
+        return len(self.visible) / self.num_parts
+
+    def num_instances(self, start: int, stop: int) -> float:
+        """Instances of a part that are visible on the frames ``start:stop``."""
+        counts = [int(on_frame[:, start:stop].any(dim=1).sum()) for on_frame in self.visible]
+        return sum(counts) / self.num_parts
 
 
 class ObjectCriterion(SetCriterion):
@@ -65,7 +71,7 @@ class ObjectCriterion(SetCriterion):
     Each object keeps the query that fits it best in the clip where it first appears. In every clip the visible objects
     supervise their queries, and all other queries hold nothing. Mask losses of an object are taken over all frames of
     the clip together. Tokens and queries of one object are drawn together, of different objects apart; whose a token
-    is tells the image model's own matching.
+    is tells the image model's own matching. The image model has the losses of its frames, unless it is frozen.
 
     Args:
         num_classes: K, without "no object".
@@ -78,8 +84,6 @@ class ObjectCriterion(SetCriterion):
         num_points: Points per instance and frame, P.
         oversample_ratio: Candidates per point when the uncertain ones are chosen.
         importance_sample_ratio: Share of the points chosen for their uncertainty.
-        clip_length: Frames of a clip; 0: the whole video is one.
-        trains_segmenter: Whether the image model has losses, on every frame; false where it is frozen.
     """
 
     def __init__(
@@ -95,8 +99,6 @@ class ObjectCriterion(SetCriterion):
         num_points: int = 12544,
         oversample_ratio: float = 3.0,
         importance_sample_ratio: float = 0.75,
-        clip_length: int = 0,
-        trains_segmenter: bool = True,
     ) -> None:
         super().__init__(
             num_classes,
@@ -121,8 +123,6 @@ class ObjectCriterion(SetCriterion):
             importance_sample_ratio=importance_sample_ratio,
         )
         self.similarity_weight = similarity_weight
-        self.clip_length = clip_length
-        self.trains_segmenter = trains_segmenter
 
     def forward(  # type: ignore[override]
         self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: ObjectNormalizer | None = None
@@ -151,11 +151,9 @@ class ObjectCriterion(SetCriterion):
 
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> ObjectNormalizer:  # type: ignore[override]
         """The normaliser of some videos; ``num_queries`` are those of the image model."""
-        visible = [[float(clip.is_visible.sum()) for clip in self._appearances(target)] for target in targets]
         return ObjectNormalizer(
-            frames=self.frame_criterion.normalizer(frame_targets(targets)[0], num_queries),
-            num_instances=tuple(sum(counts) for counts in zip(*visible, strict=True)),
-            num_videos=float(len(targets)),
+            self.frame_criterion.normalizer(frame_targets(targets)[0], num_queries),
+            tuple(target.masks.flatten(2).any(dim=2).cpu() for target in targets),
         )
 
     def _object_losses(
@@ -164,7 +162,8 @@ class ObjectCriterion(SetCriterion):
         assert output.segmenter is not None
         frames, owners = frame_targets(targets)
         num_token_layers = len(output.clips[0])
-        segmenter = separate_frames(output.segmenter, None if self.trains_segmenter else num_token_layers)
+        is_trained = output.segmenter.class_logits.requires_grad or not torch.is_grad_enabled()
+        segmenter = separate_frames(output.segmenter, None if is_trained else num_token_layers)
         matches = self.frame_criterion.match(segmenter, frames)
         tokens = [
             [(rows, owner[columns]) for (rows, columns), owner in zip(layer, owners, strict=True)]
@@ -174,7 +173,7 @@ class ObjectCriterion(SetCriterion):
         for clip_losses in self.clip_losses(output.clips, targets, tokens, normalizer):
             for name, value in clip_losses.items():
                 losses[name] = losses[name] + value if name in losses else value
-        if self.trains_segmenter:
+        if is_trained:
             of_frames = self.frame_criterion._losses(segmenter, frames, normalizer.frames, matches)
             losses |= {name.replace("loss_", "loss_frame_"): value for name, value in of_frames.items()}
         return losses
@@ -195,22 +194,18 @@ class ObjectCriterion(SetCriterion):
             normalizer: See :meth:`normalizer`.
         """
         num_frames = targets[0].masks.shape[1]
-        length = self.clip_length or num_frames
-        appearances = [self._appearances(target) for target in targets]
-        if len(clips) != len(appearances[0]):
-            raise ValueError(
-                f"the output has {len(clips)} clips, but {num_frames} frames are {len(appearances[0])} clips of "
-                f"{length} frames. The clip_length of the loss must be that of the tracker."
-            )
+        lengths = [layers[0].token_similarity.shape[1] for layers in clips]
+        appearances = [Appearance.of_clips(target.masks, lengths) for target in targets]
         assigned: Assignment = [[None] * len(targets) for _ in _predictions(clips[0])]
         losses = []
         for index, layers in enumerate(clips):
-            start, stop = index * length, min((index + 1) * length, num_frames)
+            start, stop = sum(lengths[:index]), sum(lengths[: index + 1])
             cut = [cut_target(target, start, stop, stream=num_frames + 1 + index) for target in targets]
             appearance = [of_clips[index] for of_clips in appearances]
             matches = self._assign(_predictions(layers), cut, appearance, assigned)
-            divisors = self._divisors(normalizer, index, layers, appearance)
-            losses.append(self._prediction_losses(layers, cut, matches, divisors))
+            num_instances = normalizer.num_instances(start, stop)
+            share = self._share(num_instances, normalizer.num_videos, layers, appearance)
+            losses.append(self._prediction_losses(layers, cut, matches, max(num_instances, 1.0), share))
             groups = []
             for layer, (objects, of_tokens) in enumerate(zip(layers, tokens, strict=True)):
                 frames = [
@@ -220,9 +215,6 @@ class ObjectCriterion(SetCriterion):
                 groups += similarity_groups(objects, frames, of_queries)
             losses[-1]["loss_similarity"] = self.similarity_weight * similarity_loss(groups)
         return losses
-
-    def _appearances(self, target: ClipTarget) -> list[Appearance]:
-        return Appearance.of_clips(target.masks, self.clip_length or target.masks.shape[1])
 
     @torch.no_grad()
     def _assign(
@@ -242,33 +234,32 @@ class ObjectCriterion(SetCriterion):
                 matches[layer].append((queries[objects], objects))
         return matches
 
-    def _divisors(
+    def _share(
         self,
-        normalizer: ObjectNormalizer,
-        clip: int,
+        num_instances: float,
+        num_videos: float,
         layers: Sequence[TokenLayerObjects],
         appearances: Sequence[Appearance],
-    ) -> tuple[float, float]:
-        """Instances of the whole batch, and the class weight of the whole batch by that of these videos."""
+    ) -> float:
+        """The class weight of the whole batch by that of these videos, each object with a query of its own."""
         num_queries = layers[0].predictions[0].class_logits.shape[1]
 
         def class_weight(num_matched: float, num_videos: float) -> float:
             return num_matched + self.no_object_weight * (num_queries * num_videos - num_matched)
 
         own = sum(float(appearance.is_visible.sum()) for appearance in appearances)
-        whole = class_weight(normalizer.num_instances[clip], normalizer.num_videos)
-        return max(normalizer.num_instances[clip], 1.0), whole / class_weight(own, len(appearances))
+        return class_weight(num_instances, num_videos) / class_weight(own, len(appearances))
 
     def _prediction_losses(
         self,
         layers: Sequence[TokenLayerObjects],
         targets: Sequence[ClipTarget],
         matches: Sequence[Sequence[Match]],
-        divisors: tuple[float, float],
+        num_instances: float,
+        share: float,
     ) -> dict[str, Tensor]:
         """Class, mask and dice losses of each decoder layer, mean over token layers."""
         predictions, depth = _predictions(layers), len(layers[0].predictions)
-        num_instances, share = divisors
         mask_losses, dice_losses = self._mask_losses(predictions, targets, matches)
         losses = {}
         for layer in range(depth):
