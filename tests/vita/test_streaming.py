@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 import video_mask2former as vm2f
 from video_mask2former.config import InferenceSettings, apply_overrides
 from video_mask2former.recipes.model import build_model
+from video_mask2former.tasks import AnswerRules, VideoInstanceTask
 
 SMALL_PART = "num_video_queries: 5, num_encoder_layers: 2, num_decoder_layers: 2, feedforward_dim: 16, num_heads: 2"
 PARTS = {
@@ -43,6 +45,18 @@ def test_a_video_as_one_clip(family, build):
     assert result.num_frames == 7 and len(result.tracks) == 10
     plain = vm2f.segment_video(model, frames, settings=PUBLISHED.updated(mask_quality="none"))
     assert max(track.score for track in plain.tracks) > max(track.score for track in result.tracks)
+
+
+def test_vita_in_two_passes_is_vita_as_one_clip(build):
+    frames = torch.randint(0, 256, (17, 3, 32, 48), dtype=torch.uint8)
+    model = build("vita")
+    with torch.no_grad():
+        output = model(frames[None])
+    settings = PUBLISHED.updated(feature_dtype="float32", chunk_size=4, mask_quality="model")
+    result = vm2f.segment_video(model, frames, settings=settings)
+    rules = AnswerRules(settings, (True,) * 3)
+    tracks = VideoInstanceTask().clip_tracks(output, range(17), (32, 48), rules)
+    assert summary(result) == summary(replace(result, tracks=tracks))
 
 
 def test_genvis_online_is_genvis_as_one_clip(build):
