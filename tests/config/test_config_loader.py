@@ -33,7 +33,7 @@ def test_bases_are_merged_and_later_files_win(tmp_path):
     assert config.model.options["num_queries"] == 20
     assert (config.model.options["backbone"]["embed_dim"], config.model.options["backbone"]["window_size"]) == (64, 5)
     assert config.data.short_sides == (9,)
-    assert config.loss.class_weight == 4.0
+    assert config.loss.options["class_weight"] == 4.0
 
 
 def test_bases_chain_relative_to_the_file_that_names_them(tmp_path):
@@ -86,8 +86,8 @@ def test_bad_files_say_what_is_wrong(tmp_path, text, message):
 
 
 def test_errors_name_the_base_they_are_in(tmp_path):
-    write(tmp_path, broken="loss: {clas_weight: 1}", child="_base_: broken.yaml")
-    with pytest.raises(ValueError, match=r"in .*broken.yaml; did you mean 'loss.class_weight'"):
+    write(tmp_path, broken="training: {learning_rat: 1}", child="_base_: broken.yaml")
+    with pytest.raises(ValueError, match=r"in .*broken.yaml; did you mean 'training.learning_rate'"):
         load_config(tmp_path / "child.yaml")
     with pytest.raises(FileNotFoundError, match=r"no configuration file .*absent.yaml"):
         load_config(write(tmp_path, other="_base_: absent.yaml") / "other.yaml")

@@ -265,7 +265,7 @@ def test_absent_keys_have_the_published_defaults(tmp_path):
     config = convert("MODEL: {SEM_SEG_HEAD: {NUM_CLASSES: 3}}\nDATASETS: {TRAIN: [], TEST: []}", tmp_path)
     assert config.model.options["decoder"]["num_layers"] == 5
     assert config.model.options["pixel_decoder"]["num_layers"] == 0
-    assert (config.loss.class_weight, config.loss.mask_weight, config.loss.dice_weight) == (1.0, 20.0, 1.0)
+    assert [config.loss.options[f"{name}_weight"] for name in ("class", "mask", "dice")] == [1.0, 20.0, 1.0]
     assert config.training.clip_norm == 0.0
 
 

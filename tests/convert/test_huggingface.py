@@ -113,7 +113,7 @@ def test_the_configuration_is_read(folder):
     assert config.model.options["backbone"]["depths"] == [1, 1, 2, 1]
     assert config.model.class_names == ()
     assert config.model.options["decoder"]["temporal_position_encoding"] is False
-    assert (config.loss.mask_weight, config.loss.num_points) == (5.0, 12544)
+    assert (config.loss.options["mask_weight"], config.loss.options["num_points"]) == (5.0, 12544)
     assert options["size_divisibility"] == 64
 
 
@@ -168,7 +168,7 @@ def test_class_names_and_normalisation_are_taken_along(record):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.update(model_type="maskformer"), "model_type in config.json of x must be 'mask2former'"),
+        (lambda values: values.update(model_type="detr"), "model_type in config.json of x must be 'mask2former'"),
         (lambda values: values.update(pre_norm=True), "pre_norm in config.json of x must be False, got True"),
         (lambda values: values.pop("num_queries"), "num_queries is missing in"),
         (lambda values: values.pop("backbone_config"), "has no backbone_config"),
@@ -258,7 +258,8 @@ def test_a_written_folder_reads_back(tmp_path, changes):
         "preprocessor_config.json",
     ]
     loaded, read = load_with_config(tmp_path / "x")
-    assert (complete_config(read).model, read.loss, read.inference) == (config.model, config.loss, config.inference)
+    complete = complete_config(read)
+    assert (complete.model, complete.loss, read.inference) == (config.model, config.loss, config.inference)
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0)
 

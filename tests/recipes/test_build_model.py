@@ -17,6 +17,10 @@ from video_mask2former.recipes.source import read_config, shipped_configs
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_configuration_builds(name):
     config = read_config(name)
+    if name in NEED_A_FOLDER:
+        with pytest.raises((FileNotFoundError, ImportError), match="transformers"):
+            build_model(config)
+        return
     with torch.device("meta"):
         model = build_model(config)
     if name in SWIN_LARGE_200:
@@ -26,6 +30,8 @@ def test_every_shipped_configuration_builds(name):
     assert build_criterion(config).num_classes == model.num_classes
 
 
+# Models that are built from somebody else's folder
+NEED_A_FOLDER = {"class_queries/sam2_coco_instance"}
 SWIN_LARGE_200 = {f"{folder}/swin_large" for folder in ("ytvis_2019", "ytvis_2021", "coco/instance", "coco/panoptic")}
 
 

@@ -271,6 +271,6 @@ def test_every_option_of_a_known_part_is_documented():
                 assert option.doc, f"{kind.title} {name}: the docstring of {part.__name__} lacks {option.name}"
                 assert (
                     option.default is not REQUIRED
-                    or option.name in ("num_classes", "feature_info", *getattr(part, "default_parts", {}))
+                    or option.name in ("num_classes", "feature_info", "matcher", *getattr(part, "default_parts", {}))
                     or (kind.title == "segmenter")
                 ), f"{kind.title} {name} needs {option.name}"

@@ -83,7 +83,7 @@ def panoptic(output, size, things, **thresholds) -> PanopticSegmentation:
     return PanopticSegmentation(torch.from_numpy(labels.astype(np.int32) + 1), segments)
 
 
-def semantic(output, size) -> torch.Tensor:
+def semantic(output, size, *, resize_scores=False) -> torch.Tensor:
     labels = torch.from_numpy(one_pixel_off(output, size).astype(np.int64))
     return torch.nn.functional.one_hot(labels, 3).permute(2, 0, 1).float()
 

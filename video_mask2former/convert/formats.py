@@ -13,6 +13,7 @@ from video_mask2former.convert import (
     detectron2,
     dino,
     huggingface,
+    huggingface_maskformer,
     huggingface_vit,
     maskformer,
     max_deeplab,
@@ -140,6 +141,12 @@ _QUERY_MEMORY = r"tracker\.memory\."
 _GENVIS_TRACKER = r"^tracker\.aggregator\."
 GENVIS = CheckpointFormat("GenVIS", r"^vita_module\.pre_memory_embed_k\.", detectron2.GENVIS)
 
+HUGGINGFACE_MASKFORMER = CheckpointFormat(
+    "huggingface MaskFormer",
+    r"^model\.pixel_level_module\.decoder\.fpn\.",
+    huggingface_maskformer.HUGGINGFACE_MASKFORMER,
+)
+
 MAX_DEEPLAB = CheckpointFormat(
     "MaX-DeepLab", r"^encoder/memory_feature", max_deeplab.MAX_DEEPLAB, adapt=max_deeplab.from_tensorflow
 )
@@ -168,6 +175,7 @@ FORMATS = (
     MAX_DEEPLAB,
     *STRUCT_TOKEN,
     MASKFORMER,
+    HUGGINGFACE_MASKFORMER,
     DETECTRON2,
     HUGGINGFACE,
     OURS,

@@ -6,7 +6,7 @@ from video_mask2former.convert.key_map import Concatenation, Entry, Ignored, Key
 
 _BLOCK = "encoder.layers.{stage}.blocks.{block}"
 _OUR_BLOCK = "stages.{stage}.blocks.{block}"
-_SWIN: tuple[Entry, ...] = (
+HUGGINGFACE_SWIN: tuple[Entry, ...] = (
     Rename("embeddings.patch_embeddings.projection.{parameter}", "patch_embed.projection.{parameter}"),
     Rename("embeddings.norm.{parameter}", "patch_embed.norm.{parameter}"),
     Concatenation(
@@ -36,7 +36,7 @@ _SWIN: tuple[Entry, ...] = (
     Ignored("layernorm.{parameter}", "normalises the last stage for a classifier"),
 )
 # Names of later releases of transformers, and of the first video checkpoints, for the same parameters.
-_SWIN_ALIASES = (
+HUGGINGFACE_SWIN_ALIASES = (
     Rename("swin.{rest}", "{rest}"),
     Rename("model.{rest}", "{rest}"),
     Rename(f"{_BLOCK}.attention.q_proj.{{parameter}}", f"{_BLOCK}.attention.self.query.{{parameter}}"),
@@ -75,7 +75,7 @@ def _resnet_stage(index: int) -> list[Entry]:
     return entries
 
 
-_RESNET: tuple[Entry, ...] = (
+HUGGINGFACE_RESNET: tuple[Entry, ...] = (
     *_convolution("embedder.embedder", "stem.conv", "stem.norm"),
     *(entry for index in range(4) for entry in _resnet_stage(index)),
 )
@@ -124,8 +124,8 @@ _TRANSFORMER: tuple[Entry, ...] = (
 
 MASK2FORMER = KeyMap(
     [
-        *prefixed(_SWIN, "model.pixel_level_module.encoder.", "backbone."),
-        *prefixed(_RESNET, "model.pixel_level_module.encoder.", "backbone."),
+        *prefixed(HUGGINGFACE_SWIN, "model.pixel_level_module.encoder.", "backbone."),
+        *prefixed(HUGGINGFACE_RESNET, "model.pixel_level_module.encoder.", "backbone."),
         *prefixed(_PIXEL_DECODER, "model.pixel_level_module.decoder.", "pixel_decoder."),
         *prefixed(_TRANSFORMER, "model.transformer_module.", "decoder."),
         Rename("class_predictor.{parameter}", "decoder.class_embed.{parameter}"),
@@ -133,6 +133,6 @@ MASK2FORMER = KeyMap(
     ],
     aliases=[
         Rename(f"model.pixel_level_module.encoder.{alias.theirs}", f"model.pixel_level_module.encoder.{alias.ours}")
-        for alias in _SWIN_ALIASES
+        for alias in HUGGINGFACE_SWIN_ALIASES
     ],
 )

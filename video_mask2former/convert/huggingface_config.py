@@ -167,9 +167,13 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
     """
     if values.get("model_type") in MODEL_TYPES:
         task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), "instance")
-        options = convert_vit_config(values, origin, class_names=_class_names(values), task=task)
-        return options | {"model": options["model"] | _pixels(preprocessor, origin)}
-    _check_supported(values, origin)
+        options = convert_vit_config(values, origin, class_names=names_of_classes(values), task=task)
+        return options | {"model": options["model"] | normalisation(preprocessor, origin)}
+    if values.get("model_type") == "maskformer":
+        from video_mask2former.convert.huggingface_maskformer import convert_maskformer_config  # it reads with these
+
+        return convert_maskformer_config(values, preprocessor, origin)
+    check_supported(values, _SUPPORTED, origin)
     values = parse_value(values, _Config, "", f"config.json of {origin}")
     if values.get("feature_size", values["hidden_dim"]) != values["hidden_dim"]:
         raise ValueError(
@@ -180,8 +184,8 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
     model = {ours: values[theirs] for ours, theirs in _MODEL_OPTIONS.items()} | {
         "num_classes": len(values["id2label"]) if values.get("id2label") else values.get("num_labels", 2),
         "class_list": None,
-        "class_names": _class_names(values),
-        "backbone": _backbone_options(values["backbone_config"], origin),
+        "class_names": names_of_classes(values),
+        "backbone": backbone_options(values["backbone_config"], origin),
         "pixel_decoder": {ours: values[theirs] for ours, theirs in _PIXEL_DECODER_OPTIONS.items()},
         "decoder": {
             "num_layers": values["decoder_layers"] - 1,
@@ -189,12 +193,12 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
             "temporal_position_encoding": is_video,
         },
     }
-    model |= _pixels(preprocessor, origin)
+    model |= normalisation(preprocessor, origin)
     loss = {ours: values[theirs] for ours, theirs in _LOSS_OPTIONS.items() if theirs in values}
-    return {"model": model, "loss": loss} | _inference(values, preprocessor, origin, is_video)
+    return {"model": model, "loss": loss} | inference_options(values, preprocessor, origin, is_video)
 
 
-def _pixels(preprocessor: Mapping[str, Any], origin: str) -> dict[str, list[float]]:
+def normalisation(preprocessor: Mapping[str, Any], origin: str) -> dict[str, list[float]]:
     """Mean and deviation of the pixels, where they are given."""
     given = parse_value(preprocessor, _Preprocessor, "", f"preprocessor_config.json of {origin}")
     names = (("pixel_mean", "image_mean"), ("pixel_std", "image_std"))
@@ -265,17 +269,18 @@ def make_huggingface_config(options: Mapping[str, Any]) -> tuple[dict[str, Any],
     return config, preprocessor
 
 
-def _check_supported(values: Mapping[str, Any], origin: str) -> None:
+def check_supported(values: Mapping[str, Any], needed: Mapping[str, tuple[object, ...]], origin: str) -> None:
+    """Check that a configuration has a backbone we have, and that it says nothing else than what is ``needed``."""
     backbone = values.get("backbone_config")
     if not isinstance(backbone, Mapping):
         raise ValueError(
             f"config.json of {origin} has no backbone_config, got model_type {shortened(values.get('model_type'))}. "
-            "Only Mask2Former checkpoints with their backbone's configuration inside can be read."
+            "Only Mask2Former and MaskFormer checkpoints with their backbone's configuration inside can be read."
         )
     kinds = (*_SUPPORTED_SWIN["model_type"], *_SUPPORTED_RESNET["model_type"])
     supported_backbone = _SUPPORTED_RESNET if backbone.get("model_type") == "resnet" else _SUPPORTED_SWIN
     for section, supported, prefix in (
-        (values, _SUPPORTED, ""),
+        (values, needed, ""),
         (backbone, supported_backbone | {"model_type": kinds}, "backbone_config."),
     ):
         for key, allowed in supported.items():
@@ -286,7 +291,8 @@ def _check_supported(values: Mapping[str, Any], origin: str) -> None:
                 )
 
 
-def _backbone_options(backbone: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def backbone_options(backbone: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Our options of a backbone of theirs."""
     if backbone.get("model_type") == "resnet":
         depths = list(parse_value(backbone, _ResNet, "backbone_config", f"config.json of {origin}")["depths"])
         return {"name": "resnet", "depth": next(k for k, v in _RESNET_DEPTHS.items() if v == depths)}
@@ -321,7 +327,7 @@ def _make_backbone_config(backbone: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _class_names(values: Mapping[str, Any]) -> list[str]:
+def names_of_classes(values: Mapping[str, Any]) -> list[str]:
     """The names in index order; none where they are only placeholders."""
     labels = values.get("id2label") or {}
     if not all(index.isdecimal() and len(index) < 10 for index in labels):
@@ -331,9 +337,10 @@ def _class_names(values: Mapping[str, Any]) -> list[str]:
     return [] if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
-def _inference(
+def inference_options(
     values: Mapping[str, Any], preprocessor: Mapping[str, Any], origin: str, is_video: bool
 ) -> dict[str, Any]:
+    """How the model is run, as its name and its preprocessor say."""
     task = "instance"
     options: dict[str, Any] = {"mode": "clip", "short_side": 480, "top_k": 10}
     if not is_video:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from video_mask2former.losses.base import Loss
 from video_mask2former.losses.contrast import ContrastItem, consecutive_items, contrastive_losses, reference_items
 from video_mask2former.losses.criterion import at_least_float32, padded_maps
 from video_mask2former.losses.matcher import HungarianMatcher
@@ -18,7 +19,7 @@ from video_mask2former.structures import ClipOutput, ClipTarget
 AbsentClass = Literal["no_object", "own"]
 
 
-class ContrastiveLoss(nn.Module):
+class ContrastiveLoss(Loss):
     """Embeddings of one object through a clip become alike, those of different objects do not.
 
     Every frame is matched by itself with all objects of the clip; objects absent from it take part with an empty mask,

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from video_mask2former import distributed
+from video_mask2former.losses.base import Criterion
 from video_mask2former.losses.incomplete_labels import allow_unlabelled, marginal_cross_entropy
 from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
 from video_mask2former.losses.matcher import HungarianMatcher
@@ -45,7 +46,7 @@ class LossNormalizer:
         return LossNormalizer(self.num_instances / divisor, self.class_weight / divisor)
 
 
-class SetCriterion(nn.Module):
+class SetCriterion(Criterion):
     """Loss of a batch of clips.
 
     Each clip is matched once per prediction, on points that all predictions, frames and instances of the clip share.

@@ -7,13 +7,14 @@ mask is void, unless the target ignores it: then it belongs to no mask and says 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from video_mask2former.losses.base import Criterion, Loss
 from video_mask2former.losses.criterion import LossNormalizer, at_least_float32
 from video_mask2former.losses.matcher import assign
 from video_mask2former.structures import ClipOutput, ClipTarget
@@ -179,6 +180,73 @@ class InstanceDiscriminationLoss(nn.Module):
         return {"loss_instance_discrimination": self.weight * mean_of_nonzero(loss)}
 
 
+class PanopticQuality(Loss):
+    """The soft panoptic quality of MaX-DeepLab as a loss of any segmenter, with a matching of its own.
+
+    Args:
+        weight: Of both terms; the published model has 3.
+        mask_id_weight: Of a cross-entropy that gives each pixel to the query of its instance.
+        alpha: Share of the loss that matched queries have in its terms.
+    """
+
+    def __init__(self, weight: float = 1.0, mask_id_weight: float = 0.0, alpha: float = 0.75) -> None:
+        super().__init__()
+        self.loss = PanopticQualityLoss(weight, mask_id_weight, alpha)
+
+    def forward(self, output: ClipOutput, targets: Sequence[ClipTarget]) -> dict[str, Tensor]:
+        """``loss_pq_mask``, ``loss_pq_class`` and ``loss_mask_id``; see :meth:`Loss.forward`."""
+
+        def of_clip(clip: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
+            class_logits, mask_logits, _, pixel_targets = _pixels_of_clip(clip, target)
+            losses: dict[str, Tensor] = self.loss(class_logits, mask_logits, pixel_targets)
+            return losses
+
+        return _mean_over_clips(of_clip, output, targets)
+
+
+class InstanceDiscrimination(Loss):
+    """The instance discrimination of MaX-DeepLab as a loss of any segmenter, on its mask features.
+
+    Args:
+        weight: Of the loss.
+        temperature: By which similarities are divided.
+    """
+
+    def __init__(self, weight: float = 1.0, temperature: float = 0.3) -> None:
+        super().__init__()
+        self.loss = InstanceDiscriminationLoss(weight, temperature)
+
+    def forward(self, output: ClipOutput, targets: Sequence[ClipTarget]) -> dict[str, Tensor]:
+        """``loss_instance_discrimination``; see :meth:`Loss.forward`."""
+
+        def of_clip(clip: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
+            _, _, features, pixel_targets = _pixels_of_clip(clip, target)
+            losses: dict[str, Tensor] = self.loss(features, pixel_targets)
+            return losses
+
+        return _mean_over_clips(of_clip, output, targets)
+
+
+def _pixels_of_clip(output: ClipOutput, target: ClipTarget) -> tuple[Tensor, Tensor, Tensor, PixelTargets]:
+    """Class logits ``(Q, K + 1)``, mask logits ``(Q, P)``, features ``(C, P)`` and the target of a batch of one."""
+    mask_logits = at_least_float32(output.mask_logits.dense()[0]).flatten(1)
+    height, width = output.mask_logits.shape[3:]
+    maps = output.mask_logits.features
+    if output.pixel_features is not None and output.semantic_logits is not None:
+        maps = output.pixel_features
+    features = F.normalize(at_least_float32(maps[0]).transpose(0, 1).flatten(1), dim=0)
+    targets = PixelTargets.of(target, (height, width), mask_logits.dtype)
+    return at_least_float32(output.class_logits[0]), mask_logits, features, targets
+
+
+def _mean_over_clips(
+    of_clip: Callable[[ClipOutput, ClipTarget], dict[str, Tensor]], output: ClipOutput, targets: Sequence[ClipTarget]
+) -> dict[str, Tensor]:
+    with torch.autocast(output.class_logits.device.type, enabled=False):
+        clips = [of_clip(output.clip(index), target) for index, target in enumerate(targets)]
+    return {name: torch.stack([losses[name] for losses in clips]).mean() for name in clips[0]}
+
+
 def mean_of_nonzero(loss: Tensor, top_fraction: float = 1.0) -> Tensor:
     """Mean over the entries that are not zero, of the greatest ``top_fraction`` of all."""
     loss = loss.flatten()
@@ -209,7 +277,7 @@ def _strided(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(strided, padding)
 
 
-class MaXDeepLabCriterion(nn.Module):
+class MaXDeepLabCriterion(Criterion):
     """The training loss of MaX-DeepLab; each clip has its own, and a batch has their mean.
 
     Args:
@@ -273,13 +341,8 @@ class MaXDeepLabCriterion(nn.Module):
         return totals
 
     def _clip_losses(self, output: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
-        mask_logits = at_least_float32(output.mask_logits.dense()[0]).flatten(1)
-        class_logits = at_least_float32(output.class_logits[0])
-        height, width = output.mask_logits.shape[3:]
-        pixel_targets = PixelTargets.of(target, (height, width), mask_logits.dtype)
+        class_logits, mask_logits, features, pixel_targets = _pixels_of_clip(output, target)
         is_thing = pixel_targets.labels < self.num_thing_classes
-        maps = output.mask_logits.features if output.pixel_features is None else output.pixel_features
-        features = F.normalize(at_least_float32(maps[0]).transpose(0, 1).flatten(1), dim=0)
         losses = self.panoptic_quality(class_logits, mask_logits, pixel_targets)
         losses |= self.instance_discrimination(features, pixel_targets, is_thing)
         if output.semantic_logits is not None:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from video_mask2former.losses.base import Criterion
 from video_mask2former.losses.criterion import LossNormalizer, at_least_float32
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 _IGNORED = -100
 
 
-class SemanticCriterion(nn.Module):
+class SemanticCriterion(Criterion):
     """Cross-entropy of the class of each pixel, averaged over all pixels of a batch, ignored ones included.
 
     Mask logits are brought to the size of the frames first. Pixels of no instance are ignored.

@@ -49,10 +49,12 @@ class WholeMaskCriterion(SetCriterion):
         no_object_weight: Weight of "no object" inside the cross-entropy.
     """
 
+    matcher_type = FocalMatcher
+
     def __init__(
         self,
         num_classes: int,
-        matcher: FocalMatcher,
+        matcher: HungarianMatcher,
         *,
         class_weight: float = 1.0,
         mask_weight: float = 20.0,

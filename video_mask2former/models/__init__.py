@@ -8,6 +8,8 @@ from video_mask2former.models.backbones import (
     ResNet,
     SwinTransformer,
 )
+from video_mask2former.models.class_queries.promptable import PROMPTABLE_MODELS, PromptableModel
+from video_mask2former.models.class_queries.segmenter import ClassQueries
 from video_mask2former.models.decoders import DECODERS, Decoder, MaskedAttentionDecoder
 from video_mask2former.models.eomt import EoMT
 from video_mask2former.models.lvmt import LVMT
@@ -28,6 +30,7 @@ SEGMENTERS: dict[str, type[Segmenter]] = {
     "lvmt": LVMT,
     "max_deeplab": MaXDeepLab,
     "struct_token": StructToken,
+    "class_queries": ClassQueries,
 }
 
 __all__ = [
@@ -36,8 +39,10 @@ __all__ = [
     "LVMT",
     "PIXEL_DECODERS",
     "PMT",
+    "PROMPTABLE_MODELS",
     "SEGMENTERS",
     "Backbone",
+    "ClassQueries",
     "Decoder",
     "EfficientNetLite0",
     "EoMT",
@@ -46,6 +51,7 @@ __all__ = [
     "MaXDeepLab",
     "MaskedAttentionDecoder",
     "PixelDecoder",
+    "PromptableModel",
     "ResNet",
     "Segmenter",
     "StructToken",

@@ -48,6 +48,7 @@ class Segmenter(nn.Module, ABC):
         preferred_tracker: Name of the tracker that follows its objects where none is named; None leaves that open.
         mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
         online_window: Frames of a window online, where nothing is said.
+        criterion: Name of the training loss, where a configuration names none.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
             such maps; set by what projects its own mask features.
     """
@@ -56,6 +57,7 @@ class Segmenter(nn.Module, ABC):
     preferred_tracker: ClassVar[str | None] = None
     mask_quality: MaskQualityChoice = "none"
     online_window: int = 1
+    criterion: ClassVar[str] = "clip"
     keeps_pixel_features: bool = False
 
     pixel_mean: Tensor

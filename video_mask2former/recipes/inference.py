@@ -7,7 +7,7 @@ from typing import cast
 
 from video_mask2former.config import Config, InferenceSettings, PartConfig
 from video_mask2former.recipes.class_path import import_class
-from video_mask2former.recipes.parts import TRACKER, PartPlan, plan_part
+from video_mask2former.recipes.parts import CLASS_PATH, TRACKER, PartPlan, plan_part
 from video_mask2former.tracking import LEARNED_TRACKERS, LearnedTracker, Tracker
 
 
@@ -40,7 +40,7 @@ def is_learned(tracker: PartConfig | None) -> bool:
     """
     if tracker is None:
         return False
-    if ":" in tracker.name:
+    if CLASS_PATH.fullmatch(tracker.name):
         return issubclass(import_class(tracker.name, object), LearnedTracker)
     return tracker.name in LEARNED_TRACKERS
 

@@ -16,10 +16,10 @@ from video_mask2former.convert import (
     read_checkpoint,
 )
 from video_mask2former.data.class_names import CLASS_NAMES
-from video_mask2former.losses import HungarianMatcher, SetCriterion
+from video_mask2former.losses import CombinedCriterion, Criterion
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes.inference import is_learned
-from video_mask2former.recipes.parts import SEGMENTER, TASK, TRACKER, PartPlan, plan_part
+from video_mask2former.recipes.parts import CRITERION, LOSS, SEGMENTER, TASK, TRACKER, PartPlan, find_part, plan_part
 from video_mask2former.recipes.tracked import plan_tracked, with_tracker
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 # Arguments of a segmenter and of its parts that are made here, from options of the whole model
 PROVIDED = ("num_classes", "class_names", "input_sides", "feature_info")
 _PACKAGE_WEIGHTS = "package"
+_COST_WEIGHTS = ("class_weight", "mask_weight", "dice_weight")
 
 
 def build_model(config: Config) -> Segmenter:
@@ -68,6 +69,9 @@ def check_parts(config: Config, origin: str) -> None:
     if config.tracker is not None and not is_learned(config.tracker):
         plan_part(TRACKER, config.tracker, "tracker", origin=origin)
     plan_part(TASK, config.task, "task", origin=origin)
+    plan_criterion(config, origin)
+    for index in range(len(config.losses)):
+        plan_loss(config, index, origin)
 
 
 def complete_config(config: Config) -> Config:
@@ -75,7 +79,12 @@ def complete_config(config: Config) -> Config:
 
     What is written with a run stays true when a later version has other defaults.
     """
-    parts = {"model": complete_model_options(config.model), "task": plan_part(TASK, config.task, "task").complete()}
+    parts: dict[str, Any] = {
+        "model": complete_model_options(config.model),
+        "task": plan_part(TASK, config.task, "task").complete(),
+        "loss": plan_criterion(config).complete(),
+        "losses": [plan_loss(config, index).complete() for index in range(len(config.losses))],
+    }
     if config.tracker is not None:
         parts["tracker"] = plan_part(TRACKER, config.tracker, "tracker").complete()
     return config_from_mapping(to_mapping(config) | parts, "this model")
@@ -96,21 +105,37 @@ def _with_weights(options: dict[str, Any], given: Mapping[str, Any]) -> dict[str
     return options
 
 
-def build_criterion(config: Config) -> SetCriterion:
-    """Build the training loss; its matcher weighs costs as it weighs losses."""
-    loss = config.loss
-    matcher = HungarianMatcher(loss.class_weight, loss.mask_weight, loss.dice_weight)
-    return SetCriterion(
-        config.model.num_classes,
-        matcher,
-        class_weight=loss.class_weight,
-        mask_weight=loss.mask_weight,
-        dice_weight=loss.dice_weight,
-        no_object_weight=loss.no_object_weight,
-        num_points=loss.num_points,
-        oversample_ratio=loss.oversample_ratio,
-        importance_sample_ratio=loss.importance_sample_ratio,
-    )
+def build_criterion(config: Config) -> Criterion:
+    """Build the training loss, with the losses beside it; its matcher weighs costs as it weighs losses."""
+    plan = plan_criterion(config)
+    options = plan.complete()
+    weights = {name: options[name] for name in _COST_WEIGHTS if name in options}
+    criterion_type: type[Criterion] = plan.part
+    provided = {"num_classes": config.model.num_classes, "matcher": criterion_type.matcher_type(**weights)}
+    criterion: Criterion = plan.build(**provided)
+    losses = [plan_loss(config, index).build(**provided) for index in range(len(config.losses))]
+    return CombinedCriterion(criterion, losses) if losses else criterion
+
+
+def plan_criterion(config: Config, origin: str = "the configuration") -> PartPlan:
+    """Check the options of the criterion, which is the model's own where none is named, without building it."""
+    mapping = {"name": config.loss.name or _own_criterion(config), **config.loss.options}
+    return plan_part(CRITERION, mapping, "loss", provided=("num_classes", "matcher"), origin=origin)
+
+
+def _own_criterion(config: Config) -> str:
+    """The criterion of the stage that is trained: that of a refiner, of a learned tracker, or of the segmenter."""
+    if config.refiner is not None:
+        return "refiner"
+    if config.tracker is not None and is_learned(config.tracker):
+        return "tracker"
+    segmenter: type[Segmenter] = find_part(SEGMENTER, config.model.name, "model.name")
+    return segmenter.criterion
+
+
+def plan_loss(config: Config, index: int, origin: str = "the configuration") -> PartPlan:
+    """Check the options of a loss beside the criterion, without building it."""
+    return plan_part(LOSS, config.losses[index], f"losses[{index}]", provided=("num_classes", "matcher"), origin=origin)
 
 
 def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:

@@ -16,15 +16,18 @@ from typing import Any, Union, get_args, get_origin
 
 from video_mask2former.config import PartConfig
 from video_mask2former.config.schema import suggestion
+from video_mask2former.losses import CRITERIA, LOSSES, Criterion, Loss
 from video_mask2former.messages import shortened
 from video_mask2former.models import (
     BACKBONES,
     DECODERS,
     PIXEL_DECODERS,
+    PROMPTABLE_MODELS,
     SEGMENTERS,
     Backbone,
     Decoder,
     PixelDecoder,
+    PromptableModel,
     Segmenter,
 )
 from video_mask2former.option_values import is_plain, parse_value
@@ -34,7 +37,7 @@ from video_mask2former.refinement import REFINERS, Refiner
 from video_mask2former.tasks import TASKS, Task
 from video_mask2former.tracking import LEARNED_TRACKERS, TRACKERS, LearnedTracker, Tracker
 
-_CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Keys of a part's mapping that are not arguments of its constructor: which part, and what training starts it from.
 RESERVED = ("name", "weights")
 # Options that the parts of a segmenter share: given once, beside the parts, they reach each that takes them.
@@ -65,15 +68,20 @@ TRACKER = PartKind("tracker", Tracker, TRACKERS)
 LEARNED_TRACKER = PartKind("tracker with weights", LearnedTracker, LEARNED_TRACKERS)
 REFINER = PartKind("refiner", Refiner, REFINERS)
 TASK = PartKind("task", Task, TASKS)
+CRITERION = PartKind("criterion", Criterion, CRITERIA)
+LOSS = PartKind("loss", Loss, LOSSES)
 KINDS = (
     PartKind("backbone", Backbone, BACKBONES, ("feature_info",), inherits=False),
     PartKind("pixel decoder", PixelDecoder, PIXEL_DECODERS, ("mask_dim", "hidden_dim", "memory_channels")),
     PartKind("decoder", Decoder, DECODERS),
+    PartKind("promptable model", PromptableModel, PROMPTABLE_MODELS, inherits=False),
     SEGMENTER,
     TRACKER,
     LEARNED_TRACKER,
     REFINER,
     TASK,
+    CRITERION,
+    LOSS,
 )
 
 
@@ -184,7 +192,7 @@ def find_part(kind: PartKind, name: str, key: str) -> type:
         ImportError: If it is a custom class and Python does not find its module.
         ValueError: If there is no such name, or the class is of another kind or cannot be made.
     """
-    if _CLASS_PATH.fullmatch(name):
+    if CLASS_PATH.fullmatch(name):
         return import_class(name, kind.base)
     if name not in kind.known or not issubclass(kind.known[name], kind.base):
         known = ", ".join(name for name, part in kind.known.items() if issubclass(part, kind.base))

@@ -123,7 +123,7 @@ def test_parameters_are_those_of_the_published_models(size, name, published_shap
 
 
 def test_names_and_layouts_are_undone():
-    model = MaXDeepLab(3, width=1 / 16, stem_width=0.25, num_queries=4, feedforward_dim=16)
+    model = MaXDeepLab(3, width=1 / 16, stem_width=0.25, num_queries=4, memory_mlp_dim=16)
     state = model.state_dict()
     arrays = {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": value for name, value in to_tensorflow(state).items()}
     converted = MAX_DEEPLAB.to_ours(arrays)
@@ -134,7 +134,7 @@ def test_names_and_layouts_are_undone():
 
 
 def test_frames_of_any_size_and_several_at_once():
-    model = MaXDeepLab(3, width=1 / 16, stem_width=0.25, num_queries=4, feedforward_dim=16).eval()
+    model = MaXDeepLab(3, width=1 / 16, stem_width=0.25, num_queries=4, memory_mlp_dim=16).eval()
     frames = torch.rand(1, 2, 3, 50, 75) * 255
     output = model(frames)
     assert output.mask_logits.shape == (1, 4, 2, 16, 24) and output.class_logits.shape == (1, 4, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -31,12 +31,14 @@ class MaXDeepLab(Segmenter):
         width: Scale of the channels of maps; 1 is the published model.
         stem_width: Scale of the channels of the stem, and of the large model's first stage.
         num_queries: Slots of the memory, the most masks of an image.
-        feedforward_dim: Hidden features of the memory's feed-forward networks.
+        memory_mlp_dim: Hidden features of the memory's feed-forward networks.
         drop_path_rate: Stochastic depth.
         training_side: Side of the images of the training; the semantic decoder of the small model averages over a
             sixteenth of it.
         frame_options: See :class:`Segmenter`. Published models have ``pixel_mean`` and ``pixel_std`` 127.5.
     """
+
+    criterion: ClassVar = "max_deeplab"
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class MaXDeepLab(Segmenter):
         width: float = 1.0,
         stem_width: float = 1.0,
         num_queries: PositiveInt = 128,
-        feedforward_dim: PositiveInt = 2048,
+        memory_mlp_dim: PositiveInt = 2048,
         drop_path_rate: Share = 0.2,
         training_side: PositiveInt = 641,
         **frame_options: Unpack[FrameOptions],
@@ -56,7 +58,7 @@ class MaXDeepLab(Segmenter):
             raise ValueError(f"size must be 'small' or 'large', got {size!r}.")
         plan = _PLANS[size](width, stem_width)
         self.encoder = MaXDeepLabEncoder(
-            plan, num_slots=num_queries, feedforward_dim=feedforward_dim, drop_path_rate=drop_path_rate
+            plan, num_slots=num_queries, feedforward_dim=memory_mlp_dim, drop_path_rate=drop_path_rate
         )
         channels = {stage.name: stage.channels for stage in (*plan.stages, *plan.decoder)}
         self.head = MaskHead(num_classes, channels[plan.decoder[-1].name], plan.slot_channels)

@@ -40,6 +40,8 @@ class StructToken(Segmenter):
 
     default_parts: ClassVar = {"backbone": "plain_vit"}
 
+    criterion: ClassVar = "semantic"
+
     def __init__(
         self,
         num_classes: int,

@@ -1,0 +1,96 @@
+"""The loss of a branch that classifies masks of another model: each takes the class of the instance it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from video_mask2former.losses.base import Criterion
+from video_mask2former.losses.criterion import LossNormalizer, at_least_float32, padded_maps
+from video_mask2former.structures import ClipOutput, ClipTarget
+
+_UNJUDGED = -1
+
+
+class ClassQueryCriterion(Criterion):
+    """Cross-entropy of the class of each mask; masks are not trained.
+
+    Args:
+        num_classes: K, without "no object".
+        weight: Of the loss.
+        no_object_weight: Of "no object" inside the cross-entropy.
+        match_iou: A mask has the class of the instance that it overlaps most, if by this much at least.
+        nothing_iou: A mask that overlaps every instance by less is of no object; between the two nothing is said.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        weight: float = 1.0,
+        no_object_weight: float = 0.1,
+        match_iou: float = 0.5,
+        nothing_iou: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not 0 <= nothing_iou <= match_iou <= 1:
+            raise ValueError(
+                f"nothing_iou and match_iou must be in [0, 1] and in this order, got {nothing_iou} and {match_iou}."
+            )
+        self.num_classes = num_classes
+        self.weight = weight
+        self.no_object_weight = no_object_weight
+        self.match_iou, self.nothing_iou = match_iou, nothing_iou
+
+    def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
+        """The number of clips, as both divisors."""
+        return LossNormalizer(num_instances=float(len(targets)), class_weight=float(len(targets)))
+
+    def forward(
+        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted loss: of each clip divided by the weights of its masks, then the mean over clips.
+
+        Args:
+            output: Of the model.
+            targets: One per clip, masks at the clip's own size before padding.
+            normalizer: Of the whole batch, where this is a part of it; None: this batch's own.
+
+        Returns:
+            ``loss_ce``, float32 at least.
+        """
+        if len(targets) != len(output.class_logits):
+            raise ValueError(f"expected one target per clip, {len(output.class_logits)}, got {len(targets)}.")
+        num_clips = len(targets) if normalizer is None else normalizer.num_instances
+        losses = []
+        for index, target in enumerate(targets):
+            clip = output.clip(index)
+            classes = self.classes(clip, target)
+            logits = at_least_float32(clip.class_logits[0])
+            losses.append(class_query_loss(logits, classes, self.no_object_weight))
+        return {"loss_ce": self.weight * torch.stack(losses).sum() / num_clips}
+
+    @torch.no_grad()
+    def classes(self, output: ClipOutput, target: ClipTarget) -> Tensor:
+        """The class of each mask of a clip, K for no object, -1 where nothing is said, ``(Q,)`` int64."""
+        masks = output.mask_logits.dense()[0] > 0  # (Q, T, h, w)
+        if len(target) == 0:
+            return torch.full((len(masks),), self.num_classes, dtype=torch.int64, device=masks.device)
+        maps = F.interpolate(padded_maps(target.masks, output), size=masks.shape[2:], mode="nearest").flatten(1)
+        flat = masks.flatten(1).to(maps.dtype)
+        overlaps = flat @ maps.T
+        iou = overlaps / (flat.sum(dim=1)[:, None] + maps.sum(dim=1) - overlaps).clamp(min=1)
+        best, instances = iou.max(dim=1)
+        classes = torch.where(best >= self.match_iou, target.labels[instances], _UNJUDGED)
+        return torch.where(best < self.nothing_iou, self.num_classes, classes)
+
+
+def class_query_loss(logits: Tensor, classes: Tensor, no_object_weight: float) -> Tensor:
+    """Weighted mean of the cross-entropy of ``(N, K + 1)`` at classes ``(N,)``; those below 0 do not count."""
+    nothing = logits.shape[-1] - 1
+    weights = torch.where(classes == nothing, no_object_weight, 1.0) * (classes >= 0)
+    loss = F.cross_entropy(logits, classes.clamp(min=0), reduction="none")
+    return (loss * weights).sum() / weights.sum().clamp(min=1e-6)

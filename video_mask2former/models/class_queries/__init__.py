@@ -1,0 +1,1 @@
+"""Class queries for the masks of promptable models."""
