@@ -10,11 +10,15 @@ from video_mask2former.convert import convert_detectron2_config, read_detectron2
 from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
 from video_mask2former.losses.object_criterion import ObjectCriterion
+from video_mask2former.losses.tracking_criteria import TrackerCriterion
 from video_mask2former.models import MaskedAttentionDecoder, MSDeformAttnPixelDecoder, SwinTransformer
+from video_mask2former.models.decoders import ReidDecoder
 from video_mask2former.recipes.model import complete_config
 from video_mask2former.recipes.part_options import part_options
 from video_mask2former.recipes.source import read_config
+from video_mask2former.refinement import TemporalRefiner
 from video_mask2former.refinement.vita import VitaRefiner
+from video_mask2former.tracking import CTVISTracker, DVISPlusTracker
 from video_mask2former.tracking.genvis import GenvisTracker
 
 # The keys, and the values that matter, of a published video configuration; the arrangement is ours.
@@ -307,7 +311,10 @@ def test_the_table_is_complete_and_names_real_options():
         *(f"model.decoder.{name}" for name in part_options(MaskedAttentionDecoder)),
         *(f"swin.{name}" for name in part_options(SwinTransformer)),
         *(f"refiner.{name}" for name in part_options(VitaRefiner)),
-        *(f"tracker.{name}" for name in part_options(GenvisTracker)),
+        *(f"tracker.{name}" for part in (GenvisTracker, DVISPlusTracker, CTVISTracker) for name in part_options(part)),
+        *(f"model.decoder.{name}" for name in part_options(ReidDecoder)),
+        *(f"loss.{name}" for name in part_options(TrackerCriterion)),
+        *(f"refiner.{name}" for name in part_options(TemporalRefiner)),
         *(f"loss.{name}" for name in part_options(ObjectCriterion)),
         *("resnet.depth", "model.backbone.name", "model.backbone.weights"),
     }

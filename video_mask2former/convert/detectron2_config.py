@@ -18,6 +18,7 @@ import yaml
 from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
 from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
 from video_mask2former.convert.key_map import nearest
+from video_mask2former.convert.tracked_config import ARCHITECTURES, CTVIS, tracked_options
 from video_mask2former.convert.vita_config import REFINING, TRACKING, object_token_options
 from video_mask2former.documents import PlainLoader, check_plain, read_layers
 from video_mask2former.messages import shortened
@@ -101,7 +102,16 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
                 )
         else:
             assert isinstance(rule, (Combined, Unused))
-    for combine in (_classes, _backbone, _inference, _resizing, _schedule, _initial_weights, object_token_options):
+    for combine in (
+        _classes,
+        _backbone,
+        _inference,
+        _resizing,
+        _schedule,
+        _initial_weights,
+        object_token_options,
+        tracked_options,
+    ):
         options |= combine(flat, origin)
     return _nest(_of_one_backbone(options))
 
@@ -199,6 +209,8 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         return options | {"inference.mode": "clip", "inference.top_k": 10}
     if architecture in (REFINING, TRACKING):
         return options  # the rest is with their own options
+    if architecture in ARCHITECTURES:
+        return {"inference.top_k": flat["MODEL.SEM_SEG_HEAD.NUM_CLASSES"]} if architecture == CTVIS else {}
     options |= {"inference.mode": "online", "inference.window": 1}
     if architecture == "VideoMaskFormer_frame":
         return options | {"tracker": "minvis", "inference.top_k": 10}

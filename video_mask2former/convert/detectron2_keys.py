@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
+from video_mask2former.convert.tracked_config import DECODERS, TRACKED_KEYS
 from video_mask2former.convert.vita_config import VITA_KEYS
 
 
@@ -74,6 +75,7 @@ _DECODER_WITH_TIME = {
     # MinVIS decodes every frame by itself, with the encoding of images.
     "VideoMultiScaleMaskedTransformerDecoder_frame": False,
     "VitaMultiScaleMaskedTransformerDecoder": False,
+    **dict.fromkeys(DECODERS, False),
 }
 
 
@@ -195,7 +197,7 @@ _SOLVER: dict[str, Rule] = {
     "VERSION": Unused("the version of detectron2's key names"),
 }
 
-KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS
+KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS | TRACKED_KEYS
 
 # What the published code and detectron2 take where a file does not say.
 DEFAULTS: dict[str, Any] = {
