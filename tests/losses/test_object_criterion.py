@@ -11,7 +11,7 @@ import torch
 
 from video_mask2former.losses import HungarianMatcher
 from video_mask2former.losses.object_criterion import ObjectCriterion
-from video_mask2former.losses.object_output import TokenLayerObjects, frame_targets, last_of_each
+from video_mask2former.losses.object_output import TokenLayerObjects, last_of_each, visible_targets
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.structures import ClipOutput, ClipTarget
 
@@ -62,7 +62,7 @@ def load(name: str, golden):
 
 def matched_tokens(clips, targets, recorded):
     """For each token layer and frame, tokens and their objects among all of the video."""
-    _, owners = frame_targets(targets)
+    _, owners = visible_targets(targets)
     num_frames = targets[0].masks.shape[1]
     length = num_frames // len(clips)
     tokens = []

@@ -172,19 +172,31 @@ def is_seen(target: ClipTarget) -> Tensor:
 
 
 def frames_as_clips(output: ClipOutput) -> ClipOutput:
-    """The ``B * T`` frames of an output that was made frame by frame, as clips of one frame each."""
-    return dataclasses.replace(_fold(output), auxiliary=tuple(_fold(earlier) for earlier in output.auxiliary))
+    """The ``B * T`` frames of an output that was made frame by frame, as clips of one frame each.
+
+    Predictions that share mask features go on sharing them.
+
+    Raises:
+        ValueError: If it has no predictions per frame.
+    """
+    folded: dict[int, Tensor] = {}
+    auxiliary = tuple(_fold(earlier, folded) for earlier in output.auxiliary)
+    return dataclasses.replace(_fold(output, folded), auxiliary=auxiliary)
 
 
-def _fold(output: ClipOutput) -> ClipOutput:
-    assert output.frame_class_logits is not None and output.frame_embeddings is not None
+def _fold(output: ClipOutput, folded: dict[int, Tensor]) -> ClipOutput:
+    """One prediction; ``folded`` has the mask features so far, by the identity of what they were folded from."""
+    if output.frame_class_logits is None or output.frame_embeddings is None:
+        raise ValueError("the output must be made frame by frame, with class logits and embeddings of each frame.")
     num_frames = output.mask_logits.shape[2]
-    embeddings = output.mask_logits.embeddings
+    embeddings, features = output.mask_logits.embeddings, output.mask_logits.features
     if not output.mask_logits.is_per_frame:
         embeddings = embeddings[:, None].expand(-1, num_frames, -1, -1)
+    if id(features) not in folded:
+        folded[id(features)] = features.flatten(0, 1)[:, None]
     return ClipOutput(
         class_logits=output.frame_class_logits.flatten(0, 1),
-        mask_logits=MaskLogits(embeddings.flatten(0, 1)[:, None], output.mask_logits.features.flatten(0, 1)[:, None]),
+        mask_logits=MaskLogits(embeddings.flatten(0, 1)[:, None], folded[id(features)]),
         query_embeddings=output.frame_embeddings.flatten(0, 1),
         queries=output.queries.repeat_interleave(num_frames, dim=0),
         frame_size=output.frame_size,

@@ -9,23 +9,23 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from video_mask2former import distributed
 from video_mask2former.losses.criterion import LossNormalizer, Match, SetCriterion
+from video_mask2former.losses.first_appearance import frames_as_clips
 from video_mask2former.losses.label_assignment import UNASSIGNED, Appearance, assign_new_objects
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.losses.object_output import (
     ObjectOutput,
     TokenLayerObjects,
     cut_target,
-    frame_targets,
     last_of_each,
-    separate_frames,
     similarity_groups,
+    visible_targets,
 )
 from video_mask2former.losses.similarity import similarity_loss
 from video_mask2former.structures import ClipOutput, ClipTarget
@@ -152,7 +152,7 @@ class ObjectCriterion(SetCriterion):
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> ObjectNormalizer:  # type: ignore[override]
         """The normaliser of some videos; ``num_queries`` are those of the image model."""
         return ObjectNormalizer(
-            self.frame_criterion.normalizer(frame_targets(targets)[0], num_queries),
+            self.frame_criterion.normalizer(visible_targets(targets)[0], num_queries),
             tuple(target.masks.flatten(2).any(dim=2).cpu() for target in targets),
         )
 
@@ -160,10 +160,13 @@ class ObjectCriterion(SetCriterion):
         self, output: ObjectOutput, targets: Sequence[ClipTarget], normalizer: ObjectNormalizer
     ) -> dict[str, Tensor]:
         assert output.segmenter is not None
-        frames, owners = frame_targets(targets)
+        frames, owners = visible_targets(targets)
         num_token_layers = len(output.clips[0])
         is_trained = output.segmenter.class_logits.requires_grad or not torch.is_grad_enabled()
-        segmenter = separate_frames(output.segmenter, None if is_trained else num_token_layers)
+        # Of a frozen model only the layers whose queries are tokens are matched.
+        auxiliary = output.segmenter.auxiliary
+        needed = auxiliary if is_trained else auxiliary[len(auxiliary) + 1 - num_token_layers :]
+        segmenter = frames_as_clips(replace(output.segmenter, auxiliary=needed))
         matches = self.frame_criterion.match(segmenter, frames)
         tokens = [
             [(rows, owner[columns]) for (rows, columns), owner in zip(layer, owners, strict=True)]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 # Between the seeds of the points of one frame, or clip, and the next
@@ -43,33 +42,7 @@ class ObjectOutput(ClipOutput):
     segmenter: ClipOutput | None = None
 
 
-def separate_frames(output: ClipOutput, num_predictions: int | None = None) -> ClipOutput:
-    """Each frame of an output that was made frame by frame as a clip of its own, ``B * T`` of them.
-
-    Args:
-        output: As :meth:`ClipOutput.joined_frames` makes it.
-        num_predictions: Keep only so many of the last predictions; None: all.
-
-    Raises:
-        ValueError: If the output has no predictions per frame.
-    """
-    count = len(output.auxiliary) + 1 if num_predictions is None else num_predictions
-    features = output.mask_logits.features.flatten(0, 1)[:, None]  # once: predictions go on sharing one tensor
-
-    def separate(joined: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
-        parts = (joined.frame_class_logits, joined.frame_embeddings, joined.frame_queries)
-        if any(part is None for part in parts) or not joined.mask_logits.is_per_frame:
-            raise ValueError("the output of the image model must be frame by frame, with the queries of each frame.")
-        class_logits, embeddings, queries = (part.flatten(0, 1) for part in parts if part is not None)
-        mask_logits = MaskLogits(joined.mask_logits.embeddings.flatten(0, 1), features)
-        sizes = (joined.frame_size, joined.padded_size)
-        return ClipOutput(class_logits, mask_logits, embeddings, queries, *sizes, auxiliary=auxiliary)
-
-    kept = output.auxiliary[len(output.auxiliary) + 1 - count :]
-    return separate(output, tuple(separate(earlier, ()) for earlier in kept))
-
-
-def frame_targets(targets: Sequence[ClipTarget]) -> tuple[list[ClipTarget], list[Tensor]]:
+def visible_targets(targets: Sequence[ClipTarget]) -> tuple[list[ClipTarget], list[Tensor]]:
     """The instances visible on each frame, as targets of single images, video by video.
 
     Returns:
