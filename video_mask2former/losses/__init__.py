@@ -8,6 +8,7 @@ from video_mask2former.losses.first_appearance import FirstAppearanceCriterion
 from video_mask2former.losses.frame_criterion import FrameCriterion
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.losses.max_deeplab import InstanceDiscrimination, MaXDeepLabCriterion, PanopticQuality
+from video_mask2former.losses.object_criterion import ObjectCriterion
 from video_mask2former.losses.semantic import SemanticCriterion
 from video_mask2former.losses.tracking_criteria import RefinerCriterion, TrackerCriterion
 from video_mask2former.losses.whole_mask_criterion import WholeMaskCriterion
@@ -18,6 +19,7 @@ CRITERIA: dict[str, type[Criterion]] = {
     "first_appearance": FirstAppearanceCriterion,
     "tracker": TrackerCriterion,
     "refiner": RefinerCriterion,
+    "objects": ObjectCriterion,
     "whole_mask": WholeMaskCriterion,
     "max_deeplab": MaXDeepLabCriterion,
     "semantic": SemanticCriterion,

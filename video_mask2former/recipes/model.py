@@ -19,8 +19,21 @@ from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.losses import CombinedCriterion, Criterion
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes.inference import is_learned
-from video_mask2former.recipes.parts import CRITERION, LOSS, SEGMENTER, TASK, TRACKER, PartPlan, find_part, plan_part
+from video_mask2former.recipes.parts import (
+    CRITERION,
+    LEARNED_TRACKER,
+    LOSS,
+    REFINER,
+    SEGMENTER,
+    TASK,
+    TRACKER,
+    PartPlan,
+    find_part,
+    plan_part,
+)
 from video_mask2former.recipes.tracked import plan_tracked, with_tracker
+from video_mask2former.refinement import Refiner
+from video_mask2former.tracking import LearnedTracker
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +98,8 @@ def complete_config(config: Config) -> Config:
         "loss": plan_criterion(config).complete(),
         "losses": [plan_loss(config, index).complete() for index in range(len(config.losses))],
     }
-    if config.tracker is not None:
+    parts |= {name: plan.complete() for name, plan in plan_tracked(config).items()}
+    if config.tracker is not None and "tracker" not in parts:
         parts["tracker"] = plan_part(TRACKER, config.tracker, "tracker").complete()
     return config_from_mapping(to_mapping(config) | parts, "this model")
 
@@ -126,9 +140,11 @@ def plan_criterion(config: Config, origin: str = "the configuration") -> PartPla
 def _own_criterion(config: Config) -> str:
     """The criterion of the stage that is trained: that of a refiner, of a learned tracker, or of the segmenter."""
     if config.refiner is not None:
-        return "refiner"
+        refiner: type[Refiner] = find_part(REFINER, config.refiner.name, "refiner.name")
+        return refiner.criterion
     if config.tracker is not None and is_learned(config.tracker):
-        return "tracker"
+        tracker: type[LearnedTracker] = find_part(LEARNED_TRACKER, config.tracker.name, "tracker.name")
+        return tracker.criterion
     segmenter: type[Segmenter] = find_part(SEGMENTER, config.model.name, "model.name")
     return segmenter.criterion
 

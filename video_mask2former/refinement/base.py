@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,10 +78,12 @@ class Refiner(nn.Module, ABC):
     ``refiner.``.
 
     Attributes:
+        criterion: Name of the training loss, where a configuration names none.
         reads_pixel_features: Whether it wants the maps that mask features are projected from.
         mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
     """
 
+    criterion: ClassVar[str] = "refiner"
     reads_pixel_features: bool = False
     mask_quality: MaskQualityChoice = "none"
 

@@ -36,6 +36,7 @@ class VitaRefiner(Refiner):
         num_token_layers: Last layers of the segmenter whose queries are tokens in training.
     """
 
+    criterion = "objects"
     reads_pixel_features = True
     mask_quality: MaskQualityChoice = "model"
 

@@ -41,6 +41,7 @@ class GenvisTracker(LearnedTracker):
         num_token_layers: Last layers of the segmenter whose queries are tokens in training.
     """
 
+    criterion = "objects"
     reads_pixel_features = True
     mask_quality: MaskQualityChoice = "model"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ class LearnedTracker(nn.Module, ABC):
     ``tracker.``.
 
     Attributes:
+        criterion: Name of the training loss, where a configuration names none.
         reads_pixel_features: Whether it wants the maps that mask features are projected from.
         mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
         online_window: Frames of a window online, where nothing is said.
     """
 
+    criterion: ClassVar[str] = "tracker"
     reads_pixel_features: bool = False
     mask_quality: MaskQualityChoice = "none"
     online_window: int = 1
