@@ -103,6 +103,7 @@ def test_dvis_plus_online_has_noise_and_tasks(tmp_path):
 def test_dvis_has_no_reid_head(tmp_path):
     options = convert(tmp_path, V1)
     assert options["tracker"]["name"] == "dvis" and "name" not in options["model"]["decoder"]
+    assert options["loss"]["contrast_weight"] == 0 and options["loss"]["classes_of_last_frame"]
     assert read_config(written(tmp_path, V1)).tracker.name == "dvis"
 
 

@@ -133,7 +133,10 @@ def tracked_options(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if architecture == CTVIS:
         return options | _ctvis(values, origin)
     if architecture in FRAMES:
-        losses = {"losses": [_contrast(values, origin, "own")]} if architecture == "CTMinVIS" else {}
+        losses: dict[str, Any] = {}
+        if architecture == "CTMinVIS":
+            losses["losses"] = [_contrast(values, origin, "own")]
+        losses["loss.absent_objects"] = "empty"
         return options | losses | {"model.frame_by_frame": True, "tracker.name": "minvis", "inference.top_k": 10}
     options["inference.top_k"] = values["MODEL.MASK_FORMER.TEST.MAX_NUM"]
     is_plus = architecture in DVIS_PLUS
@@ -141,6 +144,10 @@ def tracked_options(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "tracker.name": "dvis_plus" if is_plus else "dvis",
         "tracker.num_layers": values["MODEL.TRACKER.DECODER_LAYERS"],
     }
+    part = "TRACKER" if architecture.endswith("online") else "REFINER"
+    contrasts = is_plus and values[f"MODEL.{part}.USE_CL"]
+    options["loss.contrast_weight"] = 2.0 if contrasts else 0.0
+    options["loss.classes_of_last_frame"] = not is_plus
     if architecture.endswith("online"):
         noise = _choice(values, "MODEL.TRACKER.NOISE_MODE", _NOISES, origin)
         probability = float(values["MODEL.TRACKER.NOISE_RATIO"])

@@ -213,6 +213,9 @@ class Trainer:
         begin_step = getattr(self.model, "begin_step", None)
         if callable(begin_step):  # not every model that is trained here is a segmenter
             begin_step(self.step)
+        begin_loss = getattr(self.criterion, "begin_step", None)
+        if callable(begin_loss):
+            begin_loss(self.step / self.plan.max_steps)
         self.optimizer.zero_grad(set_to_none=True)
         losses = _mean_over_ranks(self._backward(parts))
         scaler = self._precision.scaler

@@ -22,9 +22,11 @@ class Criterion(nn.Module, ABC):
         num_classes: K, without "no object".
         matcher_type: What the matcher is made of, from ``class_weight``, ``mask_weight`` and ``dice_weight``: costs
             are weighed as losses are.
+        progress: Share of the training that is done, in [0, 1].
     """
 
     num_classes: int
+    progress: float = 0.0
     matcher_type: ClassVar[type[HungarianMatcher]] = HungarianMatcher
 
     @abstractmethod
@@ -36,6 +38,10 @@ class Criterion(nn.Module, ABC):
             targets: One per clip, masks at the clip's own size before padding.
             normalizer: Of the whole batch, where this is a part of it (see :meth:`normalizer`); None: this batch's own.
         """
+
+    def begin_step(self, progress: float) -> None:
+        """Told before each step of a training which share of it is done, for what changes in its course."""
+        self.progress = progress
 
     @abstractmethod
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> Any:
@@ -74,6 +80,10 @@ class CombinedCriterion(Criterion):
                 raise ValueError(f"two losses have the name {twice[0]!r}. List each loss once.")
             losses = losses | further
         return losses
+
+    def begin_step(self, progress: float) -> None:
+        """Told to the criterion."""
+        self.criterion.begin_step(progress)
 
     def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> Any:
         """That of the criterion."""

@@ -45,12 +45,7 @@ class TrackerCriterion(FirstAppearanceCriterion):
         contrast_weight: Of the contrastive loss on what the tracker refers to; 0 leaves it out.
         classes_of_last_frame: Train objects that are absent from the last frame as "no object", as the published DVIS
             does and DVIS++ does not.
-
-    Attributes:
-        progress: Share of the training that is done; set by whoever trains.
     """
-
-    progress: float = 0.0
 
     def __init__(
         self,
@@ -146,12 +141,7 @@ class RefinerCriterion(SetCriterion):
         guided_share: Share of the training in which the tracker's predictions are matched.
         contrast_weight: Of the contrastive loss between tracks; 0 leaves it out.
         classes_of_last_frame: See :class:`TrackerCriterion`.
-
-    Attributes:
-        progress: Share of the training that is done; set by whoever trains.
     """
-
-    progress: float = 0.0
 
     def __init__(
         self,

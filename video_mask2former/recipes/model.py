@@ -145,6 +145,8 @@ def _own_criterion(config: Config) -> str:
     if config.tracker is not None and is_learned(config.tracker):
         tracker: type[LearnedTracker] = find_part(LEARNED_TRACKER, config.tracker.name, "tracker.name")
         return tracker.criterion
+    if config.model.frame_by_frame:
+        return "frame"
     segmenter: type[Segmenter] = find_part(SEGMENTER, config.model.name, "model.name")
     return segmenter.criterion
 
