@@ -42,6 +42,7 @@ class Range:
             raise ValueError(f"{key} must be at most {self.at_most}, got {value}.{note}")
 
 
+Depth = Annotated[int, Range(at_least=1, at_most=1000)]
 PositiveInt = Annotated[int, Range(at_least=1)]
 MaskQualityChoice = Literal["none", "model", "original"]
 """How scores count how sure masks are of themselves; see ``InferenceSettings.mask_quality``."""

@@ -73,7 +73,7 @@ def test_resuming_repeats_no_step(tmp_path) -> None:
 
 def test_a_damaged_line_in_the_middle_is_an_error(tmp_path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"line 2 of .* is not JSON: 'nonsense'"):
+    with pytest.raises(ValueError, match=r"line 2 of .* is not JSON"):
         read_records(tmp_path / "metrics.jsonl")
 
 

@@ -8,13 +8,16 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from video_mask2former._version import __version__
+from video_mask2former.messages import printable
 
 # Each has a module of its name here with add_parser(subparsers), which sets `run`.
 COMMANDS = ("predict", "train", "evaluate", "convert", "data")
 
 _INTERRUPTED = 130
+MAX_LINE = 2000  # characters
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -41,11 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes flags by their full names only, as do the parsers of its commands: ``--conf`` is a mistake."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"allow_abbrev": False})
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="video-mask2former", description="Video instance segmentation with Mask2Former."
-    )
+    parser = _Parser(prog="video-mask2former", description="Video instance segmentation with Mask2Former.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--debug", action="store_true", help="log more, and show where an error came from")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -56,6 +64,5 @@ def make_parser() -> argparse.ArgumentParser:
 
 def describe_error(error: BaseException) -> str:
     """What an error says, in one line where it is one; a KeyError would put its message in quotes."""
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return str(error) or type(error).__name__
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return "\n".join(printable(line, MAX_LINE) for line in text.splitlines()) or type(error).__name__

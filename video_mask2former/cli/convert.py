@@ -125,18 +125,21 @@ def _their_weights(weights: Mapping[str, Tensor], target: str) -> dict[str, Tens
 def _print_report(report: LoadReport, name: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from video_mask2former.messages import printable
 
     table = Table(title=f"{name}: {report.format} checkpoint", title_justify="left")
     table.add_column("what")
     table.add_column("entries", justify="right")
     table.add_column("why")
     table.add_column("first")
-    table.add_row("converted", str(len(report.loaded)), "", report.loaded[0] if report.loaded else "")
+    table.add_row("converted", str(len(report.loaded)), "", Text(printable(report.loaded[0])) if report.loaded else "")
     for title, reasons in (
         ("missing", dict.fromkeys(report.missing, "not in the checkpoint")),
         ("unused", report.unused),
     ):
         for reason in dict.fromkeys(reasons.values()):
             keys = [key for key, why in reasons.items() if why == reason]
-            table.add_row(title, str(len(keys)), reason, keys[0])
+            table.add_row(title, str(len(keys)), Text(printable(reason)), Text(printable(keys[0])))
     Console().print(table)

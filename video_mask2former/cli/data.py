@@ -54,16 +54,19 @@ def _add_check(tools: argparse._SubParsersAction[Any]) -> None:
 def _check(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from video_mask2former.cli import MAX_LINE
     from video_mask2former.data.preparation.check import check_dataset
+    from video_mask2former.messages import printable
 
     report = check_dataset(args.annotations, args.images)
     for problem in report.problems:
-        print(f"{'error' if problem.is_error else 'warning'}: {problem}")
+        print(f"{'error' if problem.is_error else 'warning'}: {printable(str(problem), MAX_LINE)}")
     table = Table("class", "videos", "tracks", "crowd", "masks", "mean area")
     for item in report.classes.values():
         counts = (item.num_videos, item.num_tracks, item.num_crowd, item.num_masks)
-        table.add_row(item.name, *map(str, counts), f"{item.num_pixels / max(item.num_masks, 1):.0f}")
+        table.add_row(Text(printable(item.name)), *map(str, counts), f"{item.num_pixels / max(item.num_masks, 1):.0f}")
     Console().print(table)
     num_warnings = len(report.problems) - report.num_errors
     size = f"{report.num_videos} videos, {report.num_frames} frames"
@@ -254,10 +257,11 @@ def _add_group_classes(tools: argparse._SubParsersAction[Any]) -> None:
 
 def _group_classes(args: argparse.Namespace) -> int:
     from video_mask2former.data.preparation.group_classes import DEMO_GROUPS, read_groups, write_grouped
+    from video_mask2former.messages import printable
 
     groups = read_groups(args.groups) if args.groups else DEMO_GROUPS
     for name, count in write_grouped(args.annotations, args.output, groups, args.labelled).items():
-        print(f"{name}: {count}")
+        print(f"{printable(name)}: {count}")
     return 0
 
 

@@ -204,13 +204,15 @@ def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segment
     The configuration comes first, then what people want, then the given options, the flags last.
     """
     from video_mask2former import distributed
-    from video_mask2former.api import load_with_config
+    from video_mask2former.api import bundled_weights, load_with_config
     from video_mask2former.recipes.inference import build_settings
     from video_mask2former.recipes.tasks import build_task
     from video_mask2former.tasks import video_task
 
     device = distributed.choose_device(args.device, "--device")
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
+    if source is not None and weights is None and bundled_weights(source) is None:
+        raise ValueError(f"{source} has no weights to predict with: give them with --weights.")
     if args.task is not None:
         overrides = [f"task.name={args.task}", *overrides]
     wanted = [*overrides, *flags_as_overrides(args, "inference", InferenceSettings)]

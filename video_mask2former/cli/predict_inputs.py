@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, natural_order
-from video_mask2former.video_io.reader import is_address
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
-    *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".gif", ".y4m"),
-)
+from video_mask2former.video_io.reader import VIDEO_SUFFIXES, is_address
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,14 @@ def _expand(word: str) -> list[str | int]:
     return [word]
 
 
-def _expand_folder(folder: Path) -> list[str | int]:
+def _expand_folder(folder: Path, above: frozenset[str] = frozenset()) -> list[str | int]:
+    above |= {os.path.realpath(folder)}  # links may lead in circles
     entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_order)
     videos: list[str | int] = [str(entry) for entry in entries if _is_video(entry)]
     if videos or any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries):
         return videos or [str(folder)]
-    nested = [source for entry in entries if entry.is_dir() for source in _expand_folder(entry)]
+    inner = [entry for entry in entries if entry.is_dir() and os.path.realpath(entry) not in above]
+    nested = [source for entry in inner for source in _expand_folder(entry, above)]
     return nested or [str(folder)]
 
 

@@ -92,7 +92,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
         return _read_safetensors(file)
     if head.startswith(b"PK") or head.startswith(_LEGACY_TORCH):
-        return _read_torch(file)
+        return _from_content(read_torch_file(file), file)
     if head.startswith(b"\x80") or file.suffix == ".pkl":
         return _read_pickle(file)
     raise ValueError(f"{file} is not a checkpoint: {_describe_content(head)}.")
@@ -164,10 +164,15 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(weights, metadata.get(_CONFIG_KEY))
 
 
-def _read_torch(path: Path) -> Checkpoint:
+def read_torch_file(path: Path) -> Any:
+    """What a file of torch holds, on the CPU; no code in it is run.
+
+    Raises:
+        ValueError: If it holds more than tensors and plain containers, is damaged, or is no file of torch.
+    """
     try:
         _check_is_stored(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
         culprit = f" (it asks for {match[1]})" if match else ""
@@ -179,7 +184,6 @@ def _read_torch(path: Path) -> Checkpoint:
         if "TorchScript" in str(error):
             raise ValueError(f"{path} is a TorchScript program, not a checkpoint of weights.") from error
         raise ValueError(f"{path} is a damaged torch file: {_first_line(error)} Download it again.") from error
-    return _from_content(content, path)
 
 
 def _read_pickle(path: Path) -> Checkpoint:

@@ -22,6 +22,8 @@ from typing import Any
 
 from video_mask2former import documents
 from video_mask2former.data.segmentations import degenerate_polygons, segmentation_problem
+from video_mask2former.messages import shortened
+from video_mask2former.rle import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -130,18 +132,18 @@ def category_problems(categories: list[dict[str, Any]]) -> Iterator[Problem]:
         place = f"categories[{index}]"
         category_id = as_id(category.get("id"))
         if category_id is None:
-            yield Problem(place, f"its id must be an integer, got {category.get('id')!r}.")
+            yield Problem(place, f"its id must be an integer, got {shortened(category.get('id'))}.")
         elif category_id in seen:
             yield Problem(place, f"id {category_id} occurs twice.")
         else:
             seen.add(category_id)
         name = category.get("name")
         if not isinstance(name, str):
-            yield Problem(place, f"its name must be a string, got {name!r}.")
+            yield Problem(place, f"its name must be a string, got {shortened(name)}.")
             continue
         if name in names:
             yield Problem(
-                place, f"name {name!r} occurs twice; from the second on, the id is put to it.", is_error=False
+                place, f"name {shortened(name)} occurs twice; from the second on, the id is put to it.", is_error=False
             )
         names.add(name)
 
@@ -151,21 +153,23 @@ def video_problems(videos: list[dict[str, Any]]) -> Iterator[Problem]:
     seen: set[object] = set()
     for index, video in enumerate(videos):
         video_id = video.get("id")
-        if type(video_id) is not int:
-            yield Problem(f"videos[{index}]", f"its id must be an integer, got {video_id!r}.")
+        if as_id(video_id) is None:
+            yield Problem(f"videos[{index}]", f"its id must be an integer, got {shortened(video_id)}.")
             continue
         place = f"video {video_id}"
         if video_id in seen:
             yield Problem(place, f"id {video_id} occurs twice.")
         seen.add(video_id)
-        for side in ("height", "width"):
-            if type(video.get(side)) is not int or video[side] < 1:
-                yield Problem(place, f"its {side} must be a positive integer, got {video.get(side)!r}.")
+        height, width = video.get("height"), video.get("width")
+        if type(height) is not int or type(width) is not int or min(height, width) < 1:
+            yield Problem(place, f"its height and width must be positive integers, got {shortened([height, width])}.")
+        elif height * width > MAX_PIXELS:
+            yield Problem(place, f"a frame may have up to {MAX_PIXELS} pixels, got {shortened([height, width])}.")
         names = video.get("file_names")
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        if not isinstance(names, list) or not names or not all(map(_is_name, names)):
             yield Problem(place, "its file_names must be a list of file names, one for each frame.")
         elif "length" in video and video["length"] != len(names):
-            yield Problem(place, f"its length is {video['length']!r}, but it has {len(names)} file_names.")
+            yield Problem(place, f"its length is {shortened(video['length'])}, but it has {len(names)} file_names.")
 
 
 def labelling_problems(videos: list[dict[str, Any]], category_ids: set[int | None]) -> Iterator[Problem]:
@@ -174,11 +178,12 @@ def labelling_problems(videos: list[dict[str, Any]], category_ids: set[int | Non
         place = f"video {video['id']}"
         labelled = video.get("labelled_category_ids", [])
         if not isinstance(labelled, list):
-            yield Problem(place, f"labelled_category_ids must be a list of category ids, got {labelled!r}.")
+            yield Problem(place, f"labelled_category_ids must be a list of category ids, got {shortened(labelled)}.")
         else:
             unknown = [value for value in labelled if as_id(value) not in category_ids - {None}]
             if unknown:
-                yield Problem(place, f"its labelled_category_ids name {unknown[0]!r}, which is not a category.")
+                name = shortened(unknown[0])
+                yield Problem(place, f"its labelled_category_ids name {name}, which is not a category.")
         if video.get("ignore_segmentations") is not None:
             yield from _segmentation_problems(video["ignore_segmentations"], video, place, "ignore_segmentations")
 
@@ -189,16 +194,16 @@ def annotation_problems(
     """Problems of the list of annotations, given the usable videos by id and the category ids."""
     seen: set[object] = set()
     for index, annotation in enumerate(annotations):
-        if type(annotation.get("id")) is not int:
-            yield Problem(f"annotations[{index}]", f"its id must be an integer, got {annotation.get('id')!r}.")
+        if as_id(annotation.get("id")) is None:
+            yield Problem(f"annotations[{index}]", f"its id must be an integer, got {shortened(annotation.get('id'))}.")
             continue
         if annotation["id"] in seen:
             yield Problem(_place(annotation), f"id {annotation['id']} occurs twice.")
         seen.add(annotation["id"])
         if as_id(annotation.get("category_id")) not in category_ids - {None}:
-            yield Problem(_place(annotation), f"there is no category {annotation.get('category_id')!r}.")
+            yield Problem(_place(annotation), f"there is no category {shortened(annotation.get('category_id'))}.")
         if annotation.get("iscrowd", 0) not in (0, 1):
-            yield Problem(_place(annotation), f"iscrowd must be 0 or 1, got {annotation['iscrowd']!r}.")
+            yield Problem(_place(annotation), f"iscrowd must be 0 or 1, got {shortened(annotation['iscrowd'])}.")
         video = videos.get(as_id(annotation.get("video_id")))
         if video is None:
             yield Problem(_place(annotation), "there is no such video in the file, or its own entry is wrong.")
@@ -240,11 +245,18 @@ def paused_garbage_collection() -> Iterator[None]:
 
 def as_id(value: object) -> int | None:
     """An id, or None where it is none: ids are integers."""
-    return value if type(value) is int else None
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+
+
+def _is_name(name: object) -> bool:
+    """Whether a file can be called so."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _place(annotation: dict[str, Any]) -> str:
-    return f"video {annotation.get('video_id')}, annotation {annotation['id']}"
+    return f"video {shortened(annotation.get('video_id'))}, annotation {annotation['id']}"
 
 
 def _is_usable(video: dict[str, Any]) -> bool:

@@ -5,23 +5,77 @@ Videos have the form of VIPSeg: the same, with the images and annotations of eac
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.data.label_maps import masks_of_numbers
+from video_mask2former.documents import read_json
+from video_mask2former.option_values import Range, parse_value
 from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
 VOID = 0
+
+
+_Id = Annotated[int, Range(at_least=-(2**63), at_most=2**63 - 1)]
+_SegmentId = Annotated[int, Range(at_least=0, at_most=2**24 - 1)]
+
+
+class _Category(TypedDict):
+    id: _Id
+    name: str
+    isthing: int | bool
+
+
+class _SegmentInfo(TypedDict):
+    id: _SegmentId
+    category_id: _Id
+
+
+class _NamedFile(TypedDict):
+    file_name: str
+
+
+class _Image(_NamedFile):
+    id: _Id | str
+
+
+class _Frame(_NamedFile):
+    segments_info: Sequence[_SegmentInfo]
+
+
+class _ImageEntry(_Frame):
+    image_id: _Id | str
+
+
+class _VideoOfId(TypedDict):
+    video_id: _Id | str
+
+
+class _Video(_VideoOfId, total=False):
+    images: Sequence[_NamedFile]
+
+
+class _VideoEntry(_VideoOfId):
+    annotations: Sequence[_Frame]
+
+
+class _NeededContent(TypedDict):
+    annotations: Sequence[Mapping[str, Any]]
+
+
+class _Content(_NeededContent, total=False):
+    """The keys of a panoptic file that are read, for images and for videos."""
+
+    categories: Sequence[_Category]
 
 
 @dataclass(frozen=True)
@@ -152,16 +206,11 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"the PNGs of {path} are expected in the folder {folder}.")
-    try:
-        content = json.loads(path.read_bytes())
-        categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
-        # result files list no videos
-        is_video = "videos" in content or any("video_id" in entry for entry in content["annotations"])
-        samples = _video_samples(content) if is_video else _image_samples(content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a panoptic file: {error!r} is missing or of another type.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    content = parse_value(read_json(path, dict, "panoptic file"), _Content, "", str(path))
+    # result files list no videos
+    is_video = "videos" in content or any("video_id" in entry for entry in content["annotations"])
+    samples = (_video_samples if is_video else _image_samples)(content, str(path))
+    categories = sorted(content.get("categories", ()), key=lambda category: int(category["id"]))
     return PanopticFile(path, folder, tuple(categories), {str(sample.id): sample for sample in samples}, is_video)
 
 
@@ -180,31 +229,36 @@ def write_segment_ids(path: Path, segment_ids: np.ndarray) -> None:
         temporary.write_bytes(cv2.imencode(".png", np.stack(channels, axis=2).astype(np.uint8))[1].tobytes())
 
 
-def _image_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
-    names = {image["id"]: image["file_name"] for image in content.get("images", ())}
+def _image_samples(content: dict[str, Any], origin: str) -> list[PanopticSample]:
+    images = parse_value(content.get("images", []), Sequence[_Image], "images", origin)
+    entries = parse_value(content["annotations"], Sequence[_ImageEntry], "annotations", origin)
+    names = {image["id"]: image["file_name"] for image in images}
     return [
-        PanopticSample(entry["image_id"], (_frame(entry, names.get(entry["image_id"], "")),))
-        for entry in content["annotations"]
+        PanopticSample(entry["image_id"], (_frame(entry, entry["file_name"], names.get(entry["image_id"], "")),))
+        for entry in entries
     ]
 
 
-def _video_samples(content: Mapping[str, Any]) -> list[PanopticSample]:
-    images = {video["video_id"]: video.get("images", ()) for video in content.get("videos", ())}
+def _video_samples(content: dict[str, Any], origin: str) -> list[PanopticSample]:
+    videos = parse_value(content.get("videos", []), Sequence[_Video], "videos", origin)
+    images = {video["video_id"]: video.get("images", ()) for video in videos}
     samples = []
-    for entry in content["annotations"]:
-        video_id = str(entry["video_id"])
+    for entry in parse_value(content["annotations"], Sequence[_VideoEntry], "annotations", origin):
+        video_id, frames = str(entry["video_id"]), entry["annotations"]
         names = [f"{video_id}/{image['file_name']}" for image in images.get(entry["video_id"], ())]
-        frames = [
-            _frame({**frame, "file_name": f"{video_id}/{frame['file_name']}"}, name)
-            for frame, name in zip(entry["annotations"], names or [""] * len(entry["annotations"]), strict=True)
+        if names and len(names) != len(frames):
+            raise ValueError(f"{origin}: video {video_id} has {len(names)} images and {len(frames)} annotated frames.")
+        found = [
+            _frame(frame, f"{video_id}/{frame['file_name']}", name)
+            for frame, name in zip(frames, names or [""] * len(frames), strict=True)
         ]
-        samples.append(PanopticSample(video_id, tuple(frames)))
+        samples.append(PanopticSample(video_id, tuple(found)))
     return samples
 
 
-def _frame(entry: Mapping[str, Any], image_name: str) -> PanopticFrame:
+def _frame(entry: Mapping[str, Any], file_name: str, image_name: str) -> PanopticFrame:
     segments = tuple(
-        Segment(int(segment["id"]), int(segment["category_id"]), bool(segment.get("iscrowd", 0)))
+        Segment(segment["id"], segment["category_id"], bool(segment.get("iscrowd", 0)))
         for segment in entry["segments_info"]
     )
-    return PanopticFrame(entry["file_name"], image_name, segments)
+    return PanopticFrame(file_name, image_name, segments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.convert.checkpoint import read_torch_file
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +126,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint {path}.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read, or it is damaged: {error}") from error
+    state = read_torch_file(Path(path))
     if not isinstance(state, dict) or "model" not in state:
         raise ValueError(f"{path} is not a checkpoint: it should hold a dict with 'model', got {type(state).__name__}.")
     return state

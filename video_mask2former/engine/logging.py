@@ -12,13 +12,15 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import torch
 from tqdm import tqdm
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.documents import parse_json, read_text
 from video_mask2former.engine.curves import draw_curves
+from video_mask2former.option_values import Range, parse_value
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,6 +28,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _AUXILIARY = re.compile(r".*_\d+")
+_Number = Annotated[float, Range(at_least=-1e30, at_most=1e30)] | None
+
+
+class _Step(TypedDict):
+    step: Annotated[int, Range(at_least=0, at_most=10**12)]
+
+
+class _Record(_Step, total=False):
+    """What there is of other things than numbers in a record."""
+
+    evaluation: Mapping[str, _Number]
 
 
 class TrainingLog:
@@ -145,15 +158,28 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     if not Path(path).is_file():
         return []
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = read_text(Path(path)).splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
+        place = f"line {number} of {path}"
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = parse_json(line, f"{place} is not JSON")
+        except ValueError:
             if number < len(lines):
-                raise ValueError(f"line {number} of {path} is not JSON: {line[:80]!r}.") from error
+                raise
+            continue  # cut off by a crash
+        records.append(_checked_record(record, place))
     return records
+
+
+def _checked_record(record: object, place: str) -> dict[str, Any]:
+    """The record, if it has a step, and finite numbers or null, also in groups."""
+    checked: dict[str, Any] = parse_value(record, _Record, "", place)
+    return checked | {
+        name: parse_value(value, _Number, name[:80], place)
+        for name, value in checked.items()
+        if name not in _Record.__annotations__ and name != "step"
+    }
 
 
 def keep_records(path: Path, step: int, evaluated_step: int) -> None:

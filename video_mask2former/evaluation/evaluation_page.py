@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.data.image_files import read_image
+from video_mask2former.messages import printable
 from video_mask2former.metrics.track_overlap import track_iou
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.visualization import MaskAnnotator
@@ -65,7 +66,7 @@ def write_page(
 ) -> None:
     """Write one HTML file that holds its pictures. The cases are drawn one by one as they come."""
     annotate = MaskAnnotator().annotate
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="xmlcharrefreplace") as file:
         file.write('<!doctype html>\n<html><head><meta charset="utf-8"><title>Evaluation</title>')
         file.write(f"<style>{_STYLE}</style></head><body>\n")
         file.write("<p>Ground truth above, prediction below; a track has the colour of the object it fits best.</p>\n")
@@ -90,7 +91,8 @@ def _case_html(case: Case, class_names: Sequence[str], annotate: Annotate) -> st
 
 def _listing(instances: VideoInstances, class_names: Sequence[str], *, with_scores: bool) -> str:
     parts = [
-        class_names[track.label] + (f" {track.score:.2f}" if with_scores else " (crowd)" if track.is_crowd else "")
+        printable(class_names[track.label])
+        + (f" {track.score:.2f}" if with_scores else " (crowd)" if track.is_crowd else "")
         for track in sorted(instances.tracks, key=lambda track: -track.score)
     ]
     return ", ".join(parts) or "nothing"

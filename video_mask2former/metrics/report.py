@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.table import Table
+from rich.text import Text
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.messages import printable
 from video_mask2former.metrics.average_precision import UNDEFINED
 
 # figures that are numbers of things; all others are fractions
@@ -65,7 +67,7 @@ class Report:
         table.add_column(next(iter(self.summary)), justify="right")
         measured = {name: value for name, value in self.per_class.items() if value != UNDEFINED}
         for name, value in sorted(measured.items(), key=lambda item: -item[1]):
-            table.add_row(name, format_figure(name, value))
+            table.add_row(Text(printable(name)), format_figure(name, value))
         if len(measured) < len(self.per_class):
             table.add_row(f"({len(self.per_class) - len(measured)} not annotated)", "-")
         return table

@@ -18,6 +18,7 @@ from video_mask2former.convert import (
 from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.losses import CombinedCriterion, Criterion
 from video_mask2former.models import Segmenter
+from video_mask2former.recipes.free_memory import check_fits_in_memory
 from video_mask2former.recipes.inference import is_learned
 from video_mask2former.recipes.parts import (
     CRITERION,
@@ -52,14 +53,19 @@ def build_model(config: Config) -> Segmenter:
     Raises:
         ImportError: If a part is a custom class and Python does not find its module.
         ValueError: If a part or an option of one is unknown or wrong, or ``class_list`` is not a known list or does not
-            have ``num_classes`` names.
+            have ``num_classes`` names, or the model does not fit into the memory.
     """
-    segmenter: Segmenter = plan_model(config.model).build(
-        num_classes=config.model.num_classes,
-        class_names=class_names_of(config.model),
-        input_sides=config.inference.input_sides,
-    )
-    model = with_tracker(segmenter, config)
+
+    def build() -> Segmenter:
+        segmenter: Segmenter = plan_model(config.model).build(
+            num_classes=config.model.num_classes,
+            class_names=class_names_of(config.model),
+            input_sides=config.inference.input_sides,
+        )
+        return with_tracker(segmenter, config)
+
+    check_fits_in_memory(build, "the model of this configuration")
+    model = build()
     model.recompute_activations(config.model.activation_checkpointing)
     return model
 

@@ -11,6 +11,9 @@ from video_mask2former.messages import shortened
 from video_mask2former.rle import Rle, check_runs, check_size, compress_counts, run_lengths
 from video_mask2former.video_io.frame_rate import parse_frame_rate
 
+MAX_INDEX = 10_000_000
+"""Frames: of four days at 30 a second. Beyond, a file is wrong, or made to keep a program counting."""
+
 CategoryIds = Sequence[int] | Mapping[int, int]
 
 
@@ -44,10 +47,10 @@ def require_score(entry: Any, place: str) -> float:
 
 
 def require_index(entry: Any, key: str, place: str) -> int:
-    """An index of an entry, an integer from 0."""
+    """An index, a number of frames or a size of an entry: an integer from 0, and not beyond what videos have."""
     index: int = require(entry, key, int, place)
-    if index < 0:
-        raise ValueError(f"{place}: {key!r} must be 0 or more, got {index}.")
+    if not 0 <= index <= MAX_INDEX:
+        raise ValueError(f"{place}: {key!r} must be 0 or more, and at most {MAX_INDEX}, got {index}.")
     return index
 
 

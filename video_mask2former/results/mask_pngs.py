@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from video_mask2former.documents import read_json
+from video_mask2former.messages import shortened
 from video_mask2former.results.field_checks import (
+    MAX_INDEX,
     require,
     require_format,
     require_index,
@@ -152,6 +154,8 @@ def read_mask_pngs(folder: str | os.PathLike[str]) -> VideoInstances:
         frame_index = position if objects is None else _frame_number(path)[0]
         indices = _read_indices(path, size)
         size = (indices.shape[0], indices.shape[1])
+        if frame_index > MAX_INDEX:
+            raise ValueError(f"{path} would be frame {shortened(frame_index)}, beyond {MAX_INDEX}.")
         num_frames = max(num_frames, frame_index + 1)
         present = [int(index) for index in np.unique(indices) if index not in (0, VOID_INDEX)]
         for index in present:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.results.field_checks import (
+    MAX_INDEX,
     CategoryIds,
     class_index,
     class_indices,
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # the regions that the benchmark leaves out
 IGNORE_CLASS_ID = 10
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 class MotsWriter:
@@ -109,8 +112,8 @@ def read_mots(
         if class_id == IGNORE_CLASS_ID:
             num_ignored += 1
             continue
-        if frame < first_frame:
-            raise ValueError(f"{place}: frame {frame} is before the first, {first_frame}.")
+        if not first_frame <= frame <= MAX_INDEX:
+            raise ValueError(f"{place}: frame {frame} is before the first, {first_frame}, or beyond {MAX_INDEX}.")
         size = size or mask_size
         rle = require_rle({"size": list(mask_size), "counts": counts}, size, place)
         label = class_index(class_id, back, place)
@@ -135,7 +138,7 @@ def _counted_class_id(label: int) -> int:
 
 def _parse(line: str, place: str) -> tuple[int, int, int, tuple[int, int], str]:
     fields = line.split()
-    if len(fields) != 6 or not all(field.lstrip("-").isdecimal() for field in fields[:5]):
+    if len(fields) != 6 or not all(_INTEGER.fullmatch(field) for field in fields[:5]):
         raise ValueError(
             f"{place} must be 'frame object_id class_id height width rle', five integers and a string, "
             f"got {line[:60]!r}."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -22,6 +24,10 @@ from video_mask2former.rle import MAX_PIXELS
 from video_mask2former.structures import FrameInstances, Track, VideoInstances
 
 _MEMBER = "results.json"
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError, OSError, LookupError),
+    *(OverflowError, MemoryError, struct.error, lzma.LZMAError),
+)
 _MOST_COMPRESSED = 200  # times smaller: masks are far from it
 
 
@@ -120,15 +126,22 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if not path.is_file() or not zipfile.is_zipfile(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+    with tempfile.TemporaryDirectory() as folder, _open_zip(path) as archive:
         if _MEMBER not in archive.namelist():
-            raise ValueError(f"{path} must hold {_MEMBER} at its root, it holds: {', '.join(archive.namelist()[:5])}.")
+            raise ValueError(f"{path} must hold {_MEMBER} at its root, it holds: {shortened(archive.namelist())}.")
         unpacked = Path(folder) / _MEMBER
         _unpack(archive, path, unpacked)
         try:
             yield unpacked
         except ValueError as error:
             raise ValueError(str(error).replace(str(unpacked), f"{path}:{_MEMBER}")) from error
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except _ZIP_ERRORS as error:
+        raise ValueError(f"{path} is a damaged zip file: {error}.") from error
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, target: Path) -> None:
@@ -138,5 +151,5 @@ def _unpack(archive: zipfile.ZipFile, path: Path, target: Path) -> None:
     try:
         with archive.open(entry) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except _ZIP_ERRORS as error:
         raise ValueError(f"{path}: {_MEMBER} in it cannot be unpacked: {error}. Pack it again, plainly.") from error

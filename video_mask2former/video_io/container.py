@@ -13,6 +13,9 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 
+from video_mask2former.rle import check_size
+from video_mask2former.video_io.picture_files import check_is_file
+
 logger = logging.getLogger(__name__)
 
 # FFmpeg draws any text file of these "formats" as a terminal screen
@@ -86,8 +89,7 @@ def open_container(path: Path) -> av.container.InputContainer:
         FileNotFoundError: If there is no such file.
         ValueError: If it is empty or not a media file.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no such video: {path}.")
+    check_is_file(path, "video")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes).")
     try:
@@ -115,6 +117,11 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
         raise ValueError(f"{path} has no video stream, only {', '.join(kinds)}.")
     if stream.codec_context is None:
         raise ValueError(f"{path}: its video codec cannot be decoded here.")
+    if stream.width and stream.height:
+        try:
+            check_size((stream.height, stream.width))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     stream.thread_type = "AUTO"
     return stream
 

@@ -88,4 +88,4 @@ def check_is_file(path: Path, kind: str) -> None:
         raise ValueError(f"{path} is a folder, expected the file of one {kind}.")
     if path.exists():
         raise ValueError(f"{path} is a pipe or a device, expected a file. Save the {kind} as a file first.")
-    raise FileNotFoundError(f"no {kind} {path}.")
+    raise FileNotFoundError(f"no such {kind}: {path}." if kind == "video" else f"no {kind} {path}.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from video_mask2former.video_io.file_source import Backend, FileSource
 from video_mask2former.video_io.frame_rate import check_frame_rate
@@ -22,7 +23,12 @@ from video_mask2former.video_io.memory_source import ArraySource, IterableSource
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
-VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Iterable[Any]
+VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Image.Image | Iterable[Any]
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
+    *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".gif", ".y4m"),
+)
 
 
 @dataclass(frozen=True)
@@ -194,10 +200,11 @@ def open_video(
     """Open a video of any kind for reading.
 
     Args:
-        source: A video file (mp4, mkv, mov, avi, webm, ...), an image, a folder or glob of images (read in natural
-            order), a list of image files (read in its order), the index of a camera, a numpy array ``(T, H, W, 3)`` or
-            tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames ``(H, W, 3)``. An address
-            (``https://...``, ``rtsp://...``) is read like a camera: in order, once, of unknown length.
+        source: A video file (mp4, mkv, mov, avi, webm, ...), an image (a file, or one of Pillow's), a folder or glob
+            of images (read in natural order), a list of image files (read in its order), the index of a camera, a numpy
+            array ``(T, H, W, 3)`` or tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames
+            ``(H, W, 3)``. An address (``https://...``, ``rtsp://...``) is read like a camera: in order, once, of
+            unknown length.
         start: Index of the first frame to read, 0 if None.
         end: Index of the frame to stop before, None for the end of the video.
         every: Read every n-th frame.
@@ -225,10 +232,18 @@ def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) 
         return _path_source(Path(source), rate, backend), os.fspath(source)
     if isinstance(source, int) and not isinstance(source, bool):
         return open_camera(source), f"camera {source}"
+    if isinstance(source, Image.Image):
+        return ArraySource(np.asarray(source.convert("RGB"))[None], rate), "image"
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return ArraySource(source, rate), "array"
     if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         paths = [Path(item) for item in source]
+        videos = [str(path) for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+        if videos:
+            raise ValueError(
+                f"a list of files is the frames of one video, but {videos[0]} is a video of its own. "
+                "Open one video at a time."
+            )
         return ImageSource(paths, rate), str(paths[0].parent)
     if isinstance(source, Iterable):
         return IterableSource(source, rate), "frames"

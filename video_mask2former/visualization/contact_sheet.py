@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from video_mask2former.atomic import atomic_path
+from video_mask2former.messages import printable
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.visualization.colors import Color, text_color_on, track_color
 from video_mask2former.visualization.mask_annotator import MaskAnnotator
@@ -248,6 +249,7 @@ class ContactSheet:
         return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
     def _shortened(self, text: str, size: int, width: int) -> str:
+        text = printable(text)
         if self._text.width(text, size) <= width:
             return text
         while len(text) > 1 and self._text.width(text + "…", size) > width:

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from video_mask2former.messages import printable
 from video_mask2former.visualization.colors import Color
 
 # scores change from frame to frame, so that a long video shows many texts; old ones are dropped
 MAX_CACHED_TEXTS = 2048
+MAX_LENGTH = 120
 
 
 class TextRenderer:
@@ -60,6 +62,7 @@ class TextRenderer:
 
     def _shape(self, text: str, size: int) -> np.ndarray:
         """How much of each pixel the letters cover, ``(h, w)`` uint8; the height depends on the size alone."""
+        text = printable(text, MAX_LENGTH)
         key = (text, size)
         if key not in self._shapes:
             if len(self._shapes) >= MAX_CACHED_TEXTS:

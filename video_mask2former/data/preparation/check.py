@@ -11,9 +11,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from video_mask2former.data.annotation_format import AnnotationDocument, Problem, as_id, find_problems, read_document
+from video_mask2former.data.annotation_format import (
+    AnnotationDocument,
+    Problem,
+    as_id,
+    find_problems,
+    read_document,
+    video_problems,
+)
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.segmentations import pack_segmentation, segmentation_problem, unpack_mask
+from video_mask2former.messages import shortened
 
 
 @dataclass
@@ -91,11 +99,11 @@ def _mask_problems(document: AnnotationDocument, classes: dict[int, ClassStatist
     sizes = {
         as_id(video.get("id")): (video["height"], video["width"])
         for video in document.videos
-        if type(video.get("height")) is int and type(video.get("width")) is int
+        if not any(True for _ in video_problems([video]))
     }
     seen: set[tuple[object, object]] = set()
     for annotation in tqdm(document.annotations or [], desc="masks", unit="track", disable=None):
-        place = f"video {annotation.get('video_id')}, annotation {annotation.get('id')}"
+        place = f"video {shortened(annotation.get('video_id'))}, annotation {shortened(annotation.get('id'))}"
         size = sizes.get(as_id(annotation.get("video_id")))
         segmentations = annotation.get("segmentations")
         if not isinstance(segmentations, list) or size is None:
@@ -143,11 +151,10 @@ def _count(
 def _image_problems(document: AnnotationDocument, image_folder: Path) -> Iterator[Problem]:
     """Read every frame, several at a time."""
     frames = [
-        (f"video {video.get('id')}, frame {index}", image_folder / name, (video.get("height"), video.get("width")))
+        (f"video {video['id']}, frame {index}", image_folder / name, (video["height"], video["width"]))
         for video in document.videos
-        if isinstance(video.get("file_names"), list)
+        if not any(True for _ in video_problems([video]))
         for index, name in enumerate(video["file_names"])
-        if isinstance(name, str)
     ]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = pool.map(lambda frame: _image_problem(*frame), frames)

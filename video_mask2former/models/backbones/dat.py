@@ -12,7 +12,7 @@ from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, Featu
 from video_mask2former.models.backbones.dat_attention import DeformableAttention, NeighbourhoodAttention
 from video_mask2former.models.backbones.swin import WindowAttention
 from video_mask2former.models.layers import DropPath, MapLayerNorm, run_layer
-from video_mask2former.option_values import PositiveInt, Share
+from video_mask2former.option_values import Depth, PositiveInt, Share
 
 _OFFSET_KERNELS = (9, 7, 5, 3)
 _OFFSET_STRIDES = (8, 4, 2, 1)
@@ -65,7 +65,7 @@ class DAT(_DeformableTransformer):
     def __init__(
         self,
         embed_dim: PositiveInt = 96,
-        depths: Sequence[PositiveInt] = (2, 2, 6, 2),
+        depths: Sequence[Depth] = (2, 2, 6, 2),
         num_heads: Sequence[PositiveInt] = (3, 6, 12, 24),
         num_groups: Sequence[PositiveInt] = (3, 6),
         drop_path_rate: Share = 0.2,
@@ -114,7 +114,7 @@ class DATPlusPlus(_DeformableTransformer):
     def __init__(
         self,
         embed_dim: PositiveInt = 64,
-        depths: Sequence[PositiveInt] = (2, 4, 18, 2),
+        depths: Sequence[Depth] = (2, 4, 18, 2),
         num_heads: Sequence[PositiveInt] = (2, 4, 8, 16),
         num_groups: Sequence[PositiveInt] = (1, 2, 4, 8),
         drop_path_rate: Share = 0.3,

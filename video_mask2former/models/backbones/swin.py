@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from video_mask2former.models.backbones.base import LEVEL_NAMES, Backbone, FeatureInfo
 from video_mask2former.models.layers import DropPath, run_layer
-from video_mask2former.option_values import PositiveInt, Share
+from video_mask2former.option_values import Depth, PositiveInt, Share
 
 # Added to the attention between pixels that the cyclic shift made neighbours; finite, as in the published weights.
 _SHIFT_BIAS = -100.0
@@ -31,7 +31,7 @@ class SwinTransformer(Backbone):
     def __init__(
         self,
         embed_dim: PositiveInt = 96,
-        depths: Sequence[PositiveInt] = (2, 2, 6, 2),
+        depths: Sequence[Depth] = (2, 2, 6, 2),
         num_heads: Sequence[PositiveInt] = (3, 6, 12, 24),
         window_size: PositiveInt = 7,
         drop_path_rate: Share = 0.3,
