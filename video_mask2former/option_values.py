@@ -37,9 +37,9 @@ class Range:
             return
         # Written so that NaN is out of every range.
         if self.at_least is not None and not value >= self.at_least:
-            raise ValueError(f"{key} must be at least {self.at_least}, got {value}.{note}")
+            raise ValueError(f"{key} must be at least {self.at_least}, got {shortened(value)}.{note}")
         if self.at_most is not None and not value <= self.at_most:
-            raise ValueError(f"{key} must be at most {self.at_most}, got {value}.{note}")
+            raise ValueError(f"{key} must be at most {self.at_most}, got {shortened(value)}.{note}")
 
 
 Depth = Annotated[int, Range(at_least=1, at_most=1000)]

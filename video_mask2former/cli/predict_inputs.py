@@ -112,4 +112,5 @@ def _name(source: str | int, level: int) -> str:
 
 
 def _parts(source: str | int) -> tuple[str, ...]:
-    return () if isinstance(source, int) else tuple(part for part in Path(source).resolve().parts if part != os.sep)
+    path = Path() if isinstance(source, int) else Path(os.path.realpath(source))
+    return tuple(part for part in path.parts if part != os.sep)

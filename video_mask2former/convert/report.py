@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
+from video_mask2former.messages import printable
 
 _CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^heads\.class_head\.|^semantic_head\.output\.")
 # The option to change when a shape does not fit.
@@ -203,7 +204,7 @@ def _advice(key: str) -> str:
 
 
 def _first(items: list[str], count: int = 3) -> str:
-    return "; ".join(items[:count]) + ("; ..." if len(items) > count else "")
+    return "; ".join(printable(item, 300) for item in items[:count]) + ("; ..." if len(items) > count else "")
 
 
 def _grouped(title: str, reasons: Mapping[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
 from collections import OrderedDict
 from typing import IO, Any
 
@@ -181,6 +182,7 @@ def load_arrays(file: IO[bytes]) -> Any:
         MemoryError,
         OverflowError,
         RuntimeError,
+        struct.error,
     ) as error:
         raise ValueError(f"the pickle is damaged ({type(error).__name__}: {error}). Download it again.") from error
 
