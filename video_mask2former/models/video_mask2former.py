@@ -13,6 +13,8 @@ from video_mask2former.models.backbones import Backbone
 from video_mask2former.models.decoders import Decoder
 from video_mask2former.models.pixel_decoders import PixelDecoder
 from video_mask2former.models.segmenter import FrameOptions, Segmenter
+from video_mask2former.models.split_masks import split_masks
+from video_mask2former.option_values import Share
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
@@ -23,13 +25,22 @@ class VideoMask2Former(Segmenter):
         backbone: Frames to features.
         pixel_decoder: Features to mask features and decoder levels.
         decoder: Those to predictions.
+        split_share: Outside of training, each connected part of a mask that has at least this share of the area of the
+            largest becomes an object of its own (:mod:`~video_mask2former.models.split_masks`): for models that do not
+            tell neighbours of one class apart. 0, as published, leaves masks as they are.
         frame_options: See :class:`Segmenter`.
     """
 
     default_parts: ClassVar = {"backbone": "resnet", "pixel_decoder": "deformable", "decoder": "masked_attention"}
 
     def __init__(
-        self, backbone: Backbone, pixel_decoder: PixelDecoder, decoder: Decoder, **frame_options: Unpack[FrameOptions]
+        self,
+        backbone: Backbone,
+        pixel_decoder: PixelDecoder,
+        decoder: Decoder,
+        *,
+        split_share: Share = 0.0,
+        **frame_options: Unpack[FrameOptions],
     ) -> None:
         super().__init__(decoder.num_classes, **frame_options)
         if self.size_divisibility != 1 and self.size_divisibility % 32:
@@ -37,6 +48,7 @@ class VideoMask2Former(Segmenter):
         self.backbone = backbone
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
+        self.split_share = split_share
 
     @property
     def num_queries(self) -> int:
@@ -84,4 +96,4 @@ class VideoMask2Former(Segmenter):
             initial_queries: Start from these queries, ``(B, Q, C)``, instead of the learned ones.
         """
         output: ClipOutput = self.decoder(features, initial_queries)
-        return output
+        return split_masks(output, self.split_share) if self.split_share and not self.training else output
