@@ -138,3 +138,19 @@ def test_a_part_that_cannot_be_decoded_is_an_error(tmp_path, colour_model, video
     with pytest.raises(ValueError, match=r"in\.mp4: not one of the chosen frames can be decoded"):
         run(colour_model, video, tmp_path / "out", ALL, start=3)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_result_saves_and_draws_itself(colour_model, painter, busy_scene, tmp_path) -> None:
+    with VideoWriter(tmp_path / "in.mp4", 25) as writer:
+        for frame in painter(busy_scene):
+            writer.write(frame)
+    predictor = VideoPredictor(colour_model, SETTINGS["online"])
+    result = predictor.predict(tmp_path / "in.mp4")
+    names = result.save(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    assert {"overlay.mp4", "contact_sheet.png", "tracks.json", "results.json"} <= set(names)
+    assert read_tracks(tmp_path / "out" / "tracks.json").tracks == result.tracks
+    picture, plain = result.plot(5), result[:0].plot(5)
+    assert picture.size == plain.size == result.size[::-1] and picture.tobytes() != plain.tobytes()
+    from_memory = predictor.predict(painter(busy_scene))
+    assert sorted(from_memory.save(tmp_path / "bare")) == ["results.json", "tracks.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,7 +104,8 @@ class VideoPredictor:
         """
         backend = self.settings.video_backend
         with open_video(as_video(source), start=start, end=end, every=every, backend=backend) as reader:
-            return self.predict_reader(reader, progress)
+            result = self.predict_reader(reader, progress)
+        return replace(result, source=os.fspath(source)) if isinstance(source, (str, os.PathLike)) else result
 
     def predict_reader(
         self, reader: VideoReader, progress: Progress | None = None, on_frame: OnFrame | None = None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from video_mask2former.documents import read_json
 from video_mask2former.results.field_checks import (
@@ -45,21 +46,8 @@ class CocoDetectionsWriter:
 
     def write(self, instances: FrameInstances) -> None:
         """Append the instances of one frame."""
-        image_id = instances.frame_index if self._image_ids is None else self._image_ids[instances.frame_index]
-        for track_id, label, score, rle in zip(
-            instances.track_ids, instances.labels, instances.scores, instances.segmentations, strict=True
-        ):
-            self._array.append(
-                {
-                    "image_id": image_id,
-                    "category_id": dataset_category(label, self._category_ids),
-                    "bbox": list(rle_box(rle)),
-                    "area": rle_area(rle),
-                    "score": float(score),
-                    "track_id": int(track_id),
-                    "segmentation": rle,
-                }
-            )
+        for entry in coco_entries(instances, self._category_ids, self._image_ids):
+            self._array.append(entry)
 
     def __enter__(self) -> CocoDetectionsWriter:
         return self
@@ -68,6 +56,25 @@ class CocoDetectionsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._array.__exit__(kind, error, trace)
+
+
+def coco_entries(
+    instances: FrameInstances, category_ids: CategoryIds | None = None, image_ids: Mapping[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """The instances of a frame as COCO detections; arguments as of :class:`CocoDetectionsWriter`."""
+    columns = zip(instances.track_ids, instances.labels, instances.scores, instances.segmentations, strict=True)
+    return [
+        {
+            "image_id": instances.frame_index if image_ids is None else image_ids[instances.frame_index],
+            "category_id": dataset_category(label, category_ids),
+            "bbox": list(rle_box(rle)),
+            "area": rle_area(rle),
+            "score": float(score),
+            "track_id": int(track_id),
+            "segmentation": rle,
+        }
+        for track_id, label, score, rle in columns
+    ]
 
 
 def read_coco_detections(

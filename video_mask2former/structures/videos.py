@@ -10,10 +10,11 @@ from typing import overload
 import numpy as np
 
 from video_mask2former.rle import Rle, decode_rle, rle_area, rle_box
+from video_mask2former.structures.views import FrameViews, VideoViews
 
 
 @dataclass(frozen=True, repr=False)
-class FrameInstances:
+class FrameInstances(FrameViews):
     """The instances visible on one frame, in the form that is drawn, streamed and written.
 
     Attributes:
@@ -105,7 +106,7 @@ class Track:
 
 
 @dataclass(frozen=True, repr=False)
-class VideoInstances:
+class VideoInstances(VideoViews):
     """The tracks of one video: a prediction or the ground truth.
 
     Attributes:
@@ -115,6 +116,7 @@ class VideoInstances:
         frame_rate: Frames per second, None where unknown (folders of images).
         class_names: Name of each class index, empty where unknown.
         video_id: The dataset's id of the video, None outside a dataset.
+        source: The file, folder or glob that the video was read from, None where it cannot be read again.
     """
 
     tracks: tuple[Track, ...]
@@ -123,6 +125,7 @@ class VideoInstances:
     frame_rate: Fraction | None = None
     class_names: Sequence[str] = ()
     video_id: int | None = None
+    source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for track in self.tracks:
