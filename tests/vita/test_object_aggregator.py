@@ -61,6 +61,7 @@ def test_long_videos_are_computed_in_chunks_with_the_same_result(
     whole = module.decoder(module.encoder(tokens))[-1]
     monkeypatch.setattr(object_decoder, "FRAMES_PER_CHUNK", 4)
     monkeypatch.setattr(token_encoder, "WINDOWS_PER_CHUNK", 2)
+    monkeypatch.setattr(token_encoder, "FRAMES_PER_CHUNK", 4)
     before = tokens.clone()
     with torch.no_grad():
         chunked = module.decoder(module.encoder(tokens))[-1]

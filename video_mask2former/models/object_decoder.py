@@ -17,7 +17,7 @@ from video_mask2former.models.attention_layers import (
 from video_mask2former.models.layers import MLP
 
 # Frames whose keys and values are held at once where no gradient is wanted
-FRAMES_PER_CHUNK = 64
+FRAMES_PER_CHUNK = 32
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from video_mask2former.models.attention_layers import FeedForwardLayer, SelfAttentionLayer
 
-# Windows that attend at once where no gradient is wanted, so that memory does not grow with the video
-WINDOWS_PER_CHUNK = 16
+# Windows that attend, and frames that are projected, at once where no gradient is wanted: memory stays bounded
+WINDOWS_PER_CHUNK = 4
+FRAMES_PER_CHUNK = 32
 
 
 class TokenEncoder(nn.Module):
@@ -54,7 +56,7 @@ class TokenEncoder(nn.Module):
         """Map tokens ``(B, T, N, token_dim)`` to ``(B, T, N, C)``."""
         num_frames = tokens.shape[1]
         window = self.window or num_frames
-        tokens = F.pad(self.input_projection(tokens), (0, 0, 0, 0, 0, -num_frames % window))
+        tokens = self._projected(tokens, padded_frames=num_frames + -num_frames % window)
         for index, layer in enumerate(self.layers):
             is_shifted = index % 2 == 1 and self.window > 0 and not self.training
             shift = (window + 1) // 2 if is_shifted else 0
@@ -64,6 +66,17 @@ class TokenEncoder(nn.Module):
                 updated[:, frames.flatten()] = _attend(layer, tokens[:, frames.flatten()], len(frames), may_attend)
             tokens = updated
         return tokens[:, :num_frames]
+
+    def _projected(self, tokens: Tensor, padded_frames: int) -> Tensor:
+        """Projected tokens, with frames of zeros after them; without a gradient in one piece of memory."""
+        if torch.is_grad_enabled():
+            return F.pad(self.input_projection(tokens), (0, 0, 0, 0, 0, padded_frames - tokens.shape[1]))
+        parts = (self.input_projection(part) for part in tokens.split(FRAMES_PER_CHUNK, dim=1))
+        first = next(parts)
+        projected = first.new_zeros(tokens.shape[0], padded_frames, *first.shape[2:])
+        for index, part in enumerate(itertools.chain([first], parts)):
+            projected[:, index * FRAMES_PER_CHUNK :][:, : part.shape[1]] = part
+        return projected
 
 
 class TokenEncoderLayer(nn.Module):
