@@ -166,7 +166,7 @@ FORMATS = (
     GENVIS,
     CheckpointFormat("VITA", r"^vita_module\.", detectron2.GENVIS, may_lack=_QUERY_MEMORY, only_into=_GENVIS_TRACKER),
     CheckpointFormat(
-        "video_mask2former",
+        "VITA trained here",
         r"^refiner\.aggregator\.",
         KeyMap(vita.REFINER_TO_TRACKER),
         may_lack=_QUERY_MEMORY,
