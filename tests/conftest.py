@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.config import Config, apply_overrides
+from video_mask2former.config import Config, InferenceSettings, apply_overrides
 from video_mask2former.models import (
     Backbone,
     FeatureInfo,
@@ -19,7 +19,9 @@ from video_mask2former.models import (
     MSDeformAttnPixelDecoder,
     VideoMask2Former,
 )
-from video_mask2former.structures import ClipTarget
+from video_mask2former.structures import ClipTarget, VideoInstances
+from video_mask2former.tasks import AnswerRules, VideoPanopticTask, VideoSemanticTask
+from video_mask2former.tasks.segment_maps import paint
 
 # A busy machine is not a failure: examples have no time limit.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -161,3 +163,26 @@ SMALL_MODEL = (
 def small_config() -> Config:
     """A tiny Swin, one pixel decoder layer, two decoder layers, three classes."""
     return apply_overrides(Config(), SMALL_MODEL)
+
+
+@pytest.fixture
+def check_pixel_results():
+    """Compares panoptic and semantic answers for a clip with recorded ones of the published code."""
+
+    def check(output, figures, prefix: str, *, panoptic: str, things: int, size, thresholds) -> None:
+        num_frames = output.mask_logits.shape[2]
+        rules = AnswerRules(InferenceSettings(), tuple(label < things for label in range(output.num_classes)))
+        for name, task in ((panoptic, VideoPanopticTask(*thresholds)), (f"{prefix}vss", VideoSemanticTask())):
+            tracks = task.clip_tracks(output, range(num_frames), size, rules)
+            video = VideoInstances(tracks, num_frames, size, video_id=0)
+            if name.endswith("vss"):
+                values, expected = [track.label for track in tracks], figures[f"{name}_map"]
+            else:
+                segments = figures[f"{name}_segments"]  # id, whether it is a thing, class
+                assert [track.label for track in tracks] == segments[:, 2].tolist()
+                assert [track.track_id > output.num_classes for track in tracks] == segments[:, 1].astype(bool).tolist()
+                values, expected = segments[:, 0].tolist(), figures[f"{name}_panoptic"]
+            maps = np.stack([paint(video, values, index) for index in range(num_frames)])
+            assert (maps == expected).mean() > 0.9995, name
+
+    return check

@@ -169,11 +169,12 @@ class TestFiles:
         with pytest.raises(FileNotFoundError, match="no panoptic file"):
             load_panoptic(path)
         path.write_text("{")
+        with pytest.raises(ValueError, match="not a JSON file"):
+            load_panoptic(path)
+        path.write_text("{}")
         with pytest.raises(FileNotFoundError, match="expected in the folder"):
             load_panoptic(path)
         (tmp_path / "file").mkdir()
-        with pytest.raises(ValueError, match="not a JSON file"):
-            load_panoptic(path)
         for content in ({}, {"annotations": [{"image_id": 1}]}, []):
             path.write_text(json.dumps(content))
             with pytest.raises(ValueError, match=r"is missing in|as every panoptic file does"):

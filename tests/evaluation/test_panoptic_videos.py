@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -159,6 +160,34 @@ def test_vipseg(vipseg, tmp_path) -> None:
             for side, tracks in ((converted, video.ground_truth().tracks), (data, original.ground_truth().tracks))
         ]
         assert masks[0] == masks[1]
+
+
+def test_hidden_annotations_can_be_predicted_and_packed(vipseg, tmp_path) -> None:
+    base = vipseg / "VIPSeg" / "VIPSeg_720P"
+    document = json.loads((base / "panoptic_gt_VIPSeg_val.json").read_text())
+    hidden = base / "panoptic_gt_VIPSeg_test.json"
+    for kept in (("videos", "categories"), ("videos", "categories", "annotations")):
+        hidden.write_text(json.dumps({key: document[key] if key != "annotations" else [] for key in kept}))
+        with pytest.raises(ValueError, match="lists videos without annotations"):
+            open_evaluation_set(hidden, base / "images")
+        found = open_evaluation_set(hidden, base / "images", may_be_hidden=True)
+        assert not found.has_annotations and len(found) == 2 and [len(video) for video in found] == [18, 18]
+    task = fitting_task(None, found)
+    empty = VideoInstances((), 18, (32, 48))
+    for video in found:
+        task.write(empty, video, found, tmp_path / "out" / "predictions" / f"{video.video_id}.json")
+    task.join([], tmp_path / "out")
+    task.pack(task.results_path(tmp_path / "out"), tmp_path / "submission.zip")
+    with zipfile.ZipFile(tmp_path / "submission.zip") as archive:
+        assert len(archive.namelist()) == 1 + 36
+
+    videos = tmp_path / "VSPW_480p"
+    (videos / "data" / "v" / "origin").mkdir(parents=True)
+    cv2.imwrite(str(videos / "data" / "v" / "origin" / "0.jpg"), np.zeros((8, 8, 3), np.uint8))
+    (videos / "test.txt").write_text("v\n")
+    with pytest.raises(ValueError, match=r"test\.txt lists videos without annotations"):
+        open_evaluation_set(videos / "test.txt", None)
+    assert not open_evaluation_set(videos / "test.txt", None, may_be_hidden=True).has_annotations
 
 
 def test_vspw(data, tmp_path) -> None:

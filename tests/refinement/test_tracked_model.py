@@ -118,7 +118,7 @@ def test_trackers_without_weights_follow_what_any_segmenter_finds(tiny_model):
 
 
 @torch.no_grad()
-def test_the_whole_of_dvis_plus_equals_the_published_one(golden):
+def test_the_whole_of_dvis_plus_equals_the_published_one(golden, check_pixel_results):
     figures = golden("dvis_plus_r50")
     model = TrackedModel(
         published_segmenter(),
@@ -141,6 +141,9 @@ def test_the_whole_of_dvis_plus_equals_the_published_one(golden):
     close(output.class_logits[0], figures["ref_logits"])
     close(output.mask_logits.dense()[0, [0, 5, 10]], figures["ref_masks_sub"])
     close(output.frame_embeddings[0, ..., ::8].permute(2, 0, 1), figures["ref_embds_sub"])
+    for prefix, made in (("online_", tracked), ("offline_", output)):
+        asked = {"panoptic": f"{prefix}vps", "things": 6, "size": (40, 70), "thresholds": (0.3, 0.1)}
+        check_pixel_results(made, figures, prefix, **asked)
 
 
 def close(value: torch.Tensor, expected: np.ndarray) -> None:

@@ -52,17 +52,14 @@ def open_evaluation_set(
     if Path(annotations).is_dir():
         return LabelledImages(LabelMapFolder(Path(annotations), label_offset), _class_list(classes), folder)
     if Path(annotations).suffix == ".txt" and Path(annotations).is_file():
-        return LabelledVideos(Path(annotations), _class_list(classes or "vspw"), label_offset or 1)
+        return _shown(
+            LabelledVideos(Path(annotations), _class_list(classes or "vspw"), label_offset or 1), may_be_hidden
+        )
     kind = annotation_kind(annotations)
     if kind == "panoptic":
-        return PanopticVideos(load_panoptic(annotations), folder)
-    instances = load_annotations(annotations)
-    if not (instances.has_annotations or may_be_hidden):
-        raise ValueError(
-            f"{annotations} lists {kind} without annotations, as validation sets whose annotations are hidden do. "
-            "Evaluate on a local split of the training set (video-mask2former data split)."
-        )
-    return EvaluationVideos(instances, folder, is_of_images=kind == "images")
+        return _shown(PanopticVideos(load_panoptic(annotations), folder), may_be_hidden)
+    data = EvaluationVideos(load_annotations(annotations), folder, is_of_images=kind == "images")
+    return _shown(data, may_be_hidden)
 
 
 def locate_evaluation_set(
@@ -109,6 +106,10 @@ def annotation_kind(path: str | os.PathLike[str]) -> AnnotationKind:
         raise FileNotFoundError(f"no annotation file {path}.")
     if first_key(Path(path), ("segments_info",)):
         return "panoptic"
+    # a file of VIPSeg without annotations: its videos list images, each with a name of its own
+    is_of_instances = first_key(Path(path), ("file_names", "segmentation", "segmentations"))
+    if first_key(Path(path), ("videos",)) and first_key(Path(path), ("video_id",)) and not is_of_instances:
+        return "panoptic"
     return "videos" if first_key(Path(path), ("videos",)) else "images"
 
 
@@ -120,6 +121,17 @@ def first_key(path: Path, keys: tuple[str, ...]) -> str | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         match = pattern.search(content)
         return None if match is None else match[1].decode()
+
+
+def _shown(data: EvaluationSet, may_be_hidden: bool) -> EvaluationSet:
+    """The dataset, if its annotations are there or need not be."""
+    if not (data.has_annotations or may_be_hidden):
+        kind = "images" if data.is_of_images else "videos"
+        raise ValueError(
+            f"{data.path} lists {kind} without annotations, as validation sets whose annotations are hidden do. "
+            "Evaluate on a local split of the training set (video-mask2former data split)."
+        )
+    return data
 
 
 def _class_list(classes: str | None) -> tuple[str, ...]:

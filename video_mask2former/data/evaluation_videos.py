@@ -178,6 +178,7 @@ class PanopticVideos(EvaluationSet):
         self.path, self.image_folder, self.form = file.path, image_folder, "panoptic"
         self.class_names, self.category_ids = file.class_names, file.category_ids
         self.is_thing, self.is_of_images = file.is_thing, not file.is_video
+        self.has_annotations = file.has_annotations
         self._keys = list(file.samples)
 
     def __len__(self) -> int:
@@ -264,6 +265,7 @@ class LabelledVideos(EvaluationSet):
         self.is_thing, self.is_of_images = (False,) * len(class_names), False
         self._folder = LabelMapFolder(self.image_folder, label_offset)
         self._names = [line.strip() for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
+        self.has_annotations = any((self.image_folder / name / "mask").is_dir() for name in self._names[:1])
 
     def __len__(self) -> int:
         return len(self._names)

@@ -119,6 +119,7 @@ class PanopticFile:
         categories: ``{id, name, isthing}`` each; empty in result files.
         samples: Images or videos by their id as text.
         is_video: Whether they are videos.
+        has_annotations: False where the videos are listed, and their annotations are kept by a server.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class PanopticFile:
     categories: tuple[Mapping[str, Any], ...]
     samples: Mapping[str, PanopticSample]
     is_video: bool
+    has_annotations: bool = True
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -204,14 +206,17 @@ def load_panoptic(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
         vipseg = path.with_name("panomasksRGB")
         folder = vipseg if vipseg.is_dir() and not path.with_suffix("").is_dir() else path.with_suffix("")
     folder = Path(folder)
-    if not folder.is_dir():
+    document = read_json(path, dict, "panoptic file")
+    # result files list no videos, and files whose annotations are hidden nothing else
+    is_hidden = "videos" in document and not document.get("annotations")
+    if not (is_hidden or folder.is_dir()):
         raise FileNotFoundError(f"the PNGs of {path} are expected in the folder {folder}.")
-    content = parse_value(read_json(path, dict, "panoptic file"), _Content, "", str(path))
-    # result files list no videos
+    content = parse_value({"annotations": [], **document} if is_hidden else document, _Content, "", str(path))
     is_video = "videos" in content or any("video_id" in entry for entry in content["annotations"])
-    samples = (_video_samples if is_video else _image_samples)(content, str(path))
+    read_samples = _hidden_samples if is_hidden else _video_samples if is_video else _image_samples
+    samples = {str(sample.id): sample for sample in read_samples(content, str(path))}
     categories = sorted(content.get("categories", ()), key=lambda category: int(category["id"]))
-    return PanopticFile(path, folder, tuple(categories), {str(sample.id): sample for sample in samples}, is_video)
+    return PanopticFile(path, folder, tuple(categories), samples, is_video, has_annotations=not is_hidden)
 
 
 def read_segment_ids(path: Path) -> np.ndarray:
@@ -253,6 +258,14 @@ def _video_samples(content: dict[str, Any], origin: str) -> list[PanopticSample]
             for frame, name in zip(frames, names or [""] * len(frames), strict=True)
         ]
         samples.append(PanopticSample(video_id, tuple(found)))
+    return samples
+
+
+def _hidden_samples(content: dict[str, Any], origin: str) -> list[PanopticSample]:
+    samples = []
+    for video in parse_value(content["videos"], Sequence[_Video], "videos", origin):
+        names = [f"{video['video_id']}/{image['file_name']}" for image in video.get("images", ())]
+        samples.append(PanopticSample(video["video_id"], tuple(PanopticFrame(name, name, ()) for name in names)))
     return samples
 
 

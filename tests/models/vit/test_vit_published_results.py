@@ -27,7 +27,7 @@ def image_masks(figures, index: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def test_instances_of_a_published_checkpoint_have_the_published_ids_and_scores(golden, tmp_path):
+def test_results_of_a_published_checkpoint_are_the_published_ones(golden, tmp_path, check_pixel_results):
     figures = golden("videomt_s_dinov2")
     weights = published_weights(VidEoMT(Dinov2(), 40, 20), vit_keys.VIDEOMT_DINOV2)
     weights |= {"backbone.attn_mask_probs": torch.ones(3), "criterion.empty_weight": torch.ones(41)}
@@ -58,6 +58,9 @@ def test_instances_of_a_published_checkpoint_have_the_published_ids_and_scores(g
             assert (np.array(found) == masks[published]).mean() > 0.99999
 
     check(model.decode(features), "vis", unpacked(figures, "vis_masks"))
+    for name, thresholds in (("vps", (0.4, 0.1)), ("vps03", (0.4, 0.3))):
+        asked = {"panoptic": name, "things": 20, "size": OUTPUT_SIZE, "thresholds": thresholds}
+        check_pixel_results(model.decode(features), figures, "", **asked)
     first = model.decode(features.frames(0, 3))
     check(first, "chunk0", None)
     check(model.decode(features.frames(3, 5), first.queries), "chunk1", None)
