@@ -108,6 +108,8 @@ def test_clips_of_one_frame_become_the_frames_of_clips():
     torch.testing.assert_close(joined.mask_logits.dense(), dense)
     last = joined.clip(1).frames(1, 2)
     torch.testing.assert_close(last.class_logits, single.class_logits[3:])
+    torch.testing.assert_close(last.query_embeddings, single.query_embeddings[3:])
+    torch.testing.assert_close(last.queries, single.queries[3:])
     torch.testing.assert_close(last.mask_logits.dense(), dense[1:, :, 1:])
     with pytest.raises(ValueError, match="one frame each"):
         single.joined_frames(3)

@@ -134,6 +134,25 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
     return {"peak_mib": _peak_mib(), "num_tracks": len(binary)}
 
 
+def run_offline(num_frames: int, size: tuple[int, int], short_side: int) -> dict[str, float]:
+    """One video through a small DVIS++ in this process, offline: its peak above that of the model and a short video."""
+    from video_mask2former.api import load
+    from video_mask2former.inference import InferenceSettings, segment_video
+
+    torch.manual_seed(0)
+    parts = [
+        "model.decoder={name: masked_attention_reid, embeddings: both, num_layers: 6, feedforward_dim: 512}",
+        "tracker={name: dvis_plus, feedforward_dim: 512}",
+        "refiner={name: temporal, feedforward_dim: 512}",
+    ]
+    model = load(LITE, overrides=parts).requires_grad_(False)
+    settings = InferenceSettings.published(short_side=short_side)
+    segment_video(model, moving_blobs(8, size), settings=settings)
+    before = _peak_mib()
+    result = segment_video(model, moving_blobs(num_frames, size), settings=settings)
+    return {"peak_mib": _peak_mib(), "above_model_mib": _peak_mib() - before, "num_tracks": len(result)}
+
+
 def run_online(video: str, num_frames: int, short_side: int) -> dict[str, float]:
     """One online run in this process, from file to all files."""
     from video_mask2former.api import load
@@ -181,7 +200,7 @@ def _peak_mib() -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("clip-memory", "online-memory", "speed", "clip", "online"))
+    parser.add_argument("what", choices=("clip-memory", "online-memory", "offline-memory", "speed", "clip", "online"))
     parser.add_argument("--num-frames", type=int)
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--short-side", type=int, help="of the frames as the model sees them")
@@ -205,6 +224,8 @@ def main() -> None:
         figures = measure_clip_memory(args.num_frames or 36, size, extrapolate=not args.full_dense)
     elif args.what == "online-memory":
         figures = measure_online_memory(tuple(args.lengths), size, args.short_side or 96)
+    elif args.what == "offline-memory":
+        figures = run_offline(args.num_frames or 3000, size, args.short_side or 96)
     elif args.what == "speed":
         figures = measure_speed(
             args.video,

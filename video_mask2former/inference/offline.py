@@ -19,6 +19,7 @@ from video_mask2former.inference.frame_stream import IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.refinement import QueryHistory, Refinement
+from video_mask2former.refinement.base import HistoryCollector
 from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.structures.outputs import class_probabilities
 from video_mask2former.tasks import AnswerRules, Task, TrackedWindow, VideoInstanceTask
@@ -63,11 +64,12 @@ class OfflineVideo:
             The recorder that has the answer, and the indices of the frames.
         """
         recorder = self._task.recorder(size, self._rules)
-        parts = list(self._first_pass(frames))
-        if not parts:
+        collector = HistoryCollector()
+        for part in self._first_pass(frames):
+            collector.append(part)
+        if not len(collector):
             return recorder, []
-        history = QueryHistory.concatenate(parts)
-        del parts
+        history = collector.joined()
         with self._clock.measure("tracking"), self._runner.inference():
             refinement = self._refiner.refine(history)
             scores = self._model.refined_scores(refinement.class_logits, history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,10 +47,43 @@ class QueryHistory:
     @staticmethod
     def concatenate(parts: Sequence[QueryHistory]) -> QueryHistory:
         """Join pieces of the same videos, in the order given."""
-        embeddings = torch.cat([part.embeddings for part in parts], dim=1)
-        is_one = all(part.memory is part.embeddings for part in parts)  # no tracker: kept once
-        memory = embeddings if is_one else torch.cat([part.memory for part in parts], dim=1)
-        return QueryHistory(embeddings, memory, torch.cat([part.class_logits for part in parts], dim=1))
+        collector = HistoryCollector()
+        for part in parts:
+            collector.append(part)
+        return collector.joined()
+
+
+class HistoryCollector:
+    """Collects the queries of a video piece by piece, and joins them without ever holding all of them twice."""
+
+    def __init__(self) -> None:
+        self._embeddings: list[Tensor] = []
+        self._memory: list[Tensor] = []
+        self._class_logits: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._embeddings)
+
+    def append(self, part: QueryHistory) -> None:
+        """Add the next frames."""
+        self._embeddings.append(part.embeddings)
+        self._memory.append(part.memory)
+        self._class_logits.append(part.class_logits)
+
+    def joined(self) -> QueryHistory:
+        """All frames; the collector is empty afterwards."""
+        is_one = all(map(operator.is_, self._memory, self._embeddings))  # no tracker: kept once
+        if is_one:
+            self._memory.clear()
+        embeddings = _join(self._embeddings)
+        memory = embeddings if is_one else _join(self._memory)
+        return QueryHistory(embeddings, memory, _join(self._class_logits))
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    joined = torch.cat(parts, dim=1)
+    parts.clear()
+    return joined
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class RefinerLayer(nn.Module):
         """Update the tracks.
 
         Args:
-            x: ``(B, T, Q, C)``.
+            x: ``(B, T, Q, C)``; changed in place where no gradient is wanted.
             memory: The segmenter's queries of each frame, ``(B, T, Q', C)``.
 
         Returns:
@@ -48,13 +48,12 @@ class RefinerLayer(nn.Module):
         """
         if torch.is_grad_enabled():
             return self._over_queries(self._over_time(x), memory)
-        # the same in chunks: of long videos nothing larger than the queries themselves is made
-        result = torch.empty_like(x)
+        # the same in chunks and in place: of long videos nothing larger than the queries themselves is made
         for part in _chunks(x.shape[2], x.shape[0] * x.shape[1]):
-            result[:, :, part] = self._over_time(x[:, :, part])
+            x[:, :, part] = self._over_time(x[:, :, part])
         for part in _chunks(x.shape[1], x.shape[0] * x.shape[2]):
-            result[:, part] = self._over_queries(result[:, part], memory[:, part])
-        return result
+            x[:, part] = self._over_queries(x[:, part], memory[:, part])
+        return x
 
     def _over_time(self, x: Tensor) -> Tensor:
         """Each track by itself."""
@@ -114,17 +113,25 @@ class TemporalRefiner(Refiner):
 
     def refine(self, history: QueryHistory) -> Refinement:
         """Look at whole videos; auxiliary predictions of all layers but the last in training."""
-        x = history.embeddings
-        outputs = []
-        for layer in self.layers:
+        x = history.embeddings if torch.is_grad_enabled() else history.embeddings.clone()
+        predictions = []
+        for index, layer in enumerate(self.layers, start=1):
             x = layer(x, history.memory)
-            outputs.append(x)
-        predictions = [self._predict(queries) for queries in (outputs if self.training else outputs[-1:])]
+            if self.training or index == len(self.layers):
+                predictions.append(self._predict(x if torch.is_grad_enabled() or not self.training else x.clone()))
         last = predictions[-1]
         return Refinement(last.class_logits, last.mask_embeddings, last.embeddings, tuple(predictions[:-1]))
 
     def _predict(self, queries: Tensor) -> Refinement:
-        normed = self.norm(queries)  # (B, T, Q, C)
-        weights = self.activation(normed).softmax(dim=1)
-        class_logits = self.class_embed(torch.sum(weights * normed, dim=1))
-        return Refinement(class_logits, self.mask_embed(normed), normed)
+        if torch.is_grad_enabled():
+            normed = self.norm(queries)  # (B, T, Q, C)
+            mask_embeddings = self.mask_embed(normed)
+        else:
+            normed = queries
+            parts = list(_chunks(queries.shape[1], queries.shape[0] * queries.shape[2]))
+            for part in parts:
+                normed[:, part] = self.norm(queries[:, part])
+            mask_embeddings = torch.cat([self.mask_embed(normed[:, part]) for part in parts], dim=1)
+        weights = self.activation(normed).squeeze(3).softmax(dim=1)
+        class_logits = self.class_embed(torch.einsum("btq,btqc->bqc", weights, normed))
+        return Refinement(class_logits, mask_embeddings, normed)

@@ -144,6 +144,8 @@ class ClipOutput(ShownByShape):
             for name in (*_FRAME_FIELDS, *_MAP_FIELDS)
             if (value := getattr(self, name)) is not None
         }
+        of_clip = {"query_embeddings": "frame_embeddings", "queries": "frame_queries"}
+        fields |= {name: fields[frame].mean(dim=1) for name, frame in of_clip.items() if frame in fields}
         return replace(
             self,
             class_logits=fields["frame_class_logits"].mean(dim=1),
