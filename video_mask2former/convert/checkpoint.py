@@ -1,4 +1,4 @@
-"""Reading and writing checkpoint files: ``.pth``, detectron2's ``.pkl``, ``.safetensors``, and folders of them."""
+"""Reading and writing checkpoint files: ``.pth``, detectron2's ``.pkl``, ``.safetensors``, and folders."""
 
 from __future__ import annotations
 
@@ -91,6 +91,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise ValueError(f"{file} is empty. Download it again.")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
         return _read_safetensors(file)
+    if head.startswith(b"PK") and file.suffix == ".npz":
+        return _read_arrays(file)
     if head.startswith(b"PK") or head.startswith(_LEGACY_TORCH):
         return _from_content(read_torch_file(file), file)
     if head.startswith(b"\x80") or file.suffix == ".pkl":
@@ -184,6 +186,14 @@ def read_torch_file(path: Path) -> Any:
         if "TorchScript" in str(error):
             raise ValueError(f"{path} is a TorchScript program, not a checkpoint of weights.") from error
         raise ValueError(f"{path} is a damaged torch file: {_first_line(error)} Download it again.") from error
+
+
+def _read_arrays(path: Path) -> Checkpoint:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _from_content({name: arrays[name] for name in arrays.files}, path)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a file of arrays that can be read: {_first_line(error)}") from error
 
 
 def _read_pickle(path: Path) -> Checkpoint:

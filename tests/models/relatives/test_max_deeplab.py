@@ -7,12 +7,21 @@ import functools
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from video_mask2former.convert.max_deeplab import MAX_DEEPLAB, from_tensorflow, to_tensorflow
+from video_mask2former.losses.max_deeplab import MaXDeepLabCriterion, mean_of_nonzero
 from video_mask2former.models.max_deeplab.attention import AxialAttention
 from video_mask2former.models.max_deeplab.segmenter import MaXDeepLab
+from video_mask2former.structures import ClipTarget
 
 CASES = {"maxdeeplab_s": ("small", 1.0, 1.0), "maxdeeplab_l_narrow": ("large", 0.25, 0.5)}
+LOSSES = {
+    "loss_pq_mask": "pq_style_loss_mask_dice_term",
+    "loss_pq_class": "pq_style_loss_class_term",
+    "loss_mask_id": "mask_id_cross_entropy_loss",
+    "loss_instance_discrimination": "instance_discrimination_loss",
+}
 SCALED_NORMS = ("_conv3_bn/_batch_norm/gamma", "_conv2_bn/_batch_norm/gamma", "_memory_ffn_conv2_bn/_batch_norm/gamma")
 
 
@@ -108,6 +117,45 @@ def test_whole_model_equals_the_published_one(case, mode, golden_file, recorded)
     if mode == "train":
         semantic = output.semantic_logits[:, 0].roll(1, dims=1)
         recorded.close(last(semantic[:, :, ::2, ::2]), figures["train/semantic_logits"], 5e-6)
+
+
+def test_gradients_equal_the_published_ones(golden_file, recorded):
+    """Of the mean over both images of all losses, through the whole small model."""
+    figures = golden_file("maxdeeplab_s")
+    meta = figures["meta"].tolist()
+    model = build("maxdeeplab_s", "train", meta, recorded)
+    images = recorded.image(meta[3], 2, *meta[:2], channels_last=True)
+    output = model(torch.from_numpy(images).movedim(-1, 1)[:, None])
+    semantic, thing_id = (torch.from_numpy(figures[f"gt/{name}"].astype(np.int64)) for name in ("semantic", "thing_id"))
+    weights = torch.from_numpy(figures["gt/semantic_weight"].astype(float))
+    things = figures["things"].tolist()
+    criterion = MaXDeepLabCriterion(meta[2] - 1, num_thing_classes=len(things), semantic_weight=0.0)
+    total = torch.zeros(()).double()
+    for index in range(2):
+        classes = figures["gt/thing_class"][index].tolist()
+        objects = [(label - 1, thing_id[index] == number) for number, label in enumerate(classes) if label >= 0]
+        objects += [(label - 1, semantic[index] == label) for label in range(1, meta[2]) if label not in things]
+        labels, masks = torch.tensor([label for label, _ in objects]), torch.stack([mask for _, mask in objects])
+        ignored = ~masks.any(0) & (semantic[index] != 0)
+        target = ClipTarget(labels, masks[:, None], ignored=ignored[None])
+        losses = criterion(output.clip(index), [target])
+        for ours, theirs in LOSSES.items():
+            recorded.close(losses[ours].detach(), figures[f"train/loss/{theirs}"][index], 3e-4)
+        step = slice(None, None, 4)
+        logits = output.semantic_logits[index, 0].roll(1, dims=0)
+        loss = F.cross_entropy(logits[None], semantic[index, step, step][None], ignore_index=0, reduction="none")
+        losses["loss_semantic"] = mean_of_nonzero(loss * weights[index, step, step])
+        recorded.close(losses["loss_semantic"].detach(), figures["train/loss/semantic_loss"][index], 3e-4)
+        # TensorFlow's cross-entropy has a gradient at pixels of crowds, which have no query: that of this
+        crowd = ignored[step, step].flatten()
+        mask_logits = output.mask_logits.clip(index).dense()[0].flatten(1)
+        leak = 0.3 / masks[:, step, step].sum() * mask_logits[:, crowd].logsumexp(0).sum()
+        total = total + sum(losses.values()) + leak
+    names = figures["train/gradnorm_names"].tolist()
+    ours = [next(iter(MAX_DEEPLAB.to_ours({name: torch.empty(0)}).weights)) for name in names]
+    gradients = torch.autograd.grad(total / 2, [model.get_parameter(name) for name in ours])
+    for gradient, expected in zip(gradients, figures["train/gradnorm"], strict=True):
+        recorded.close(gradient.norm(), expected, 2e-3)
 
 
 @pytest.mark.parametrize(("size", "name"), [("small", "max_deeplab_s"), ("large", "max_deeplab_l")])

@@ -47,6 +47,7 @@ class ClassQueries(Segmenter):
     """
 
     criterion: ClassVar = "class_queries"
+    preferred_tracker: ClassVar = "slots"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ returns branch plus shortcut as it is.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -38,10 +39,13 @@ class BatchNorm(_BatchNorm):
         """Map ``(N, C, ...)`` to the same shape."""
         if not self.training:
             return super().forward(input)
-        before = self.running_var.clone()
-        output = super().forward(input)
-        step = self.running_var - before * (1 - self.momentum)
-        self.running_var.sub_(step * (input.shape[1] / input.numel()))
+        # Into copies, since the backward pass keeps what it is given.
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        output = F.batch_norm(input, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        with torch.no_grad():
+            step = variance - self.running_var * (1 - self.momentum)
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance - step * (input.shape[1] / input.numel()))
         return output
 
     def _check_input_dim(self, input: Tensor) -> None:

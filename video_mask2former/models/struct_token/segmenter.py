@@ -41,6 +41,7 @@ class StructToken(Segmenter):
     default_parts: ClassVar = {"backbone": "plain_vit"}
 
     criterion: ClassVar = "semantic"
+    preferred_tracker: ClassVar = "slots"
 
     def __init__(
         self,
