@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from video_mask2former.config import InferenceSettings
+from video_mask2former.config import Config, InferenceSettings, apply_overrides
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.recipes.tasks import build_task
 from video_mask2former.structures import ClipOutput, VideoInstances
-from video_mask2former.tasks import AnswerRules, TrackedWindow, VideoPanopticTask, VideoSemanticTask
+from video_mask2former.tasks import (
+    AnswerRules,
+    ImageInstanceTask,
+    PanopticTask,
+    SemanticTask,
+    TrackedWindow,
+    VideoPanopticTask,
+    VideoSemanticTask,
+    video_task,
+)
 from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.segment_maps import paint
 from video_mask2former.tracking import TrackUpdate
@@ -92,3 +102,16 @@ def test_windows_of_a_stream_have_the_answer_of_the_clip(golden, task) -> None:
         assert [frame.frame_index for frame in here] == list(track.segmentations)
     later = task.window_frames(TrackedWindow(update, output, (7,), 2, SIZE), rules, None)
     assert [frame.frame_index for frame in later] == [7]
+
+
+def test_tasks_of_images_have_siblings_for_videos() -> None:
+    assert video_task(PanopticTask(0.3, 0.4, fill=True)).describe() == VideoPanopticTask(0.3, 0.4, fill=True).describe()
+    assert video_task(SemanticTask(resize_scores=True)).describe() == {"name": "video_semantic"}
+    assert video_task(ImageInstanceTask()).name == "instance"
+    own = VideoPanopticTask(0.1)
+    assert video_task(own) is own
+    config = apply_overrides(Config(), {"task": {"name": "video_panoptic", "overlap_threshold": 0.5}})
+    assert build_task(config).describe() == VideoPanopticTask(0.8, 0.5).describe()
+    for options in ({"overlap_threshold": 1.5}, {"resize_scores": True}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            build_task(apply_overrides(Config(), {"task": {"name": "video_panoptic", **options}}))

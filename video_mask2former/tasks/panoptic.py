@@ -12,6 +12,7 @@ import numpy as np
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
 from video_mask2former.data.panoptic_files import load_panoptic, write_segment_ids
 from video_mask2former.metrics import PanopticQualityEvaluator, Report
+from video_mask2former.option_values import Share
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import ClipOutput, Track, VideoInstances
 from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, TaskEvaluator, by_key, write_entries
@@ -35,7 +36,7 @@ class PanopticTask(Task):
     is_of_images = True
     forms = ("instances", "panoptic")
 
-    def __init__(self, object_mask_threshold: float = 0.8, overlap_threshold: float = 0.8, fill: bool = False) -> None:
+    def __init__(self, object_mask_threshold: Share = 0.8, overlap_threshold: Share = 0.8, fill: bool = False) -> None:
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
         self.fill = fill

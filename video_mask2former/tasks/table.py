@@ -56,7 +56,7 @@ def fitting_task(task: Task | None, data: EvaluationSet) -> Task:
 def video_task(task: Task) -> Task:
     """The sibling of a task of images that is for videos; any other task as it is."""
     if type(task) is PanopticTask:
-        return VideoPanopticTask(task.object_mask_threshold, task.overlap_threshold)
+        return VideoPanopticTask(**vars(task))
     siblings = {ImageInstanceTask: VideoInstanceTask, SemanticTask: VideoSemanticTask}
     return siblings[type(task)]() if type(task) in siblings else task
 

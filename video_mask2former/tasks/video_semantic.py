@@ -38,6 +38,9 @@ class VideoSemanticTask(SemanticTask):
     metric_names = (*SemanticTask.metric_names, "VC8", "VC16")
     is_of_images = False
 
+    def __init__(self) -> None:
+        """No options: the order of the steps is that of the published models of videos."""
+
     def clip_tracks(
         self, output: ClipOutput, frame_indices: Sequence[int], size: tuple[int, int], rules: AnswerRules
     ) -> tuple[Track, ...]:
