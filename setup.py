@@ -190,7 +190,10 @@ setup(
     packages=[*find_packages(include=["video_mask2former*"]), "video_mask2former.configs"],
     package_dir={"video_mask2former.configs": "configs"},
     include_package_data=False,
-    package_data={"video_mask2former": ["py.typed", "demo_model/*"], "video_mask2former.configs": ["**/*.yaml"]},
+    package_data={
+        "video_mask2former": ["py.typed", "demo_model/*", "inference/viewer.html"],
+        "video_mask2former.configs": ["**/*.yaml"],
+    },
     ext_modules=kernels(),
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": TagWheel},
 )

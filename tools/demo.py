@@ -20,7 +20,7 @@ def run_demo(folder: Path) -> int:
         if status:
             return status
         shutil.copytree(Path(work) / CLIP.stem, folder, dirs_exist_ok=True)
-    for name in ("overlay.mp4", "contact_sheet.png", "tracks.json", "results.json"):
+    for name in ("overlay.mp4", "viewer.html", "contact_sheet.png", "tracks.json", "results.json"):
         print(folder / name)
     return 0
 

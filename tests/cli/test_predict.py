@@ -42,7 +42,7 @@ def test_every_output_says_the_same(tmp_path, model_arguments, mode, write_video
     assert predict(video, "--output", tmp_path / "out", *model_arguments, *mode, *EVERYTHING) == 0
     folder = tmp_path / "out" / "in"
     assert files_of(folder) == {
-        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "frames.jsonl"),
+        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "viewer.html", "frames.jsonl"),
         *("coco_detections.json", "mots.txt", "masks", "done.json"),
     }
     with open_video(folder / "overlay.mp4") as overlay:
@@ -87,9 +87,9 @@ def test_the_first_runs_files_are_those_promised(tmp_path, model_arguments, writ
     video = write_video(tmp_path / "in.mp4")
     assert predict(video, "--output", tmp_path / "out", *model_arguments) == 0
     assert files_of(tmp_path / "out" / "in") == {
-        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "done.json"),
+        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "viewer.html", "done.json"),
     }
-    none = ["--no-overlay", "--no-contact-sheet", "--no-tracks", "--no-results"]
+    none = ["--no-overlay", "--no-contact-sheet", "--no-viewer", "--no-tracks", "--no-results"]
     assert predict(video, "--output", tmp_path / "out", *model_arguments, *none, "--frames") == 0
     assert files_of(tmp_path / "out" / "in") == {"frames.jsonl", "done.json"}
 
@@ -175,7 +175,7 @@ def test_an_image_and_a_folder_of_images(tmp_path, model_arguments) -> None:
     with open_video(tmp_path / "out" / "frames" / "overlay.mp4") as overlay:
         assert (overlay.num_frames, overlay.frame_rate) == (3, Fraction(7, 2))
     assert files_of(tmp_path / "out" / "2") == {
-        *("overlay.png", "tracks.json", "results.json", "contact_sheet.png", "done.json"),
+        *("overlay.png", "tracks.json", "results.json", "contact_sheet.png", "viewer.html", "done.json"),
     }
     assert read_tracks(tmp_path / "out" / "2" / "tracks.json").num_frames == 1
 

@@ -77,7 +77,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, model_arguments
     assert len(list(folder.iterdir())) == 5
     assert predict(write_video(tmp_path / "a.mp4"), "--output", tmp_path / "out", *model_arguments) == 0
     assert {path.name for path in folder.iterdir()} == {
-        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "done.json", "mine.mp4")
+        *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "viewer.html", "done.json", "mine.mp4")
     }
 
 

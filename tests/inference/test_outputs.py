@@ -56,7 +56,7 @@ def test_a_new_run_replaces_the_files_of_the_old_one(tmp_path, colour_model, vid
     (tmp_path / "out" / "mine.txt").write_text("not ours")
     run(colour_model, video, tmp_path / "out", ALL, end=5)
     assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 5
-    run(colour_model, video, tmp_path / "out", OutputChoice(overlay=False, contact_sheet=False))
+    run(colour_model, video, tmp_path / "out", OutputChoice(overlay=False, contact_sheet=False, viewer=False))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"tracks.json", "results.json", "mine.txt"}
 
 
@@ -112,7 +112,7 @@ def test_a_camera_cannot_be_drawn_on_in_clip_mode(tmp_path, colour_model, painte
     [
         ("video_mask2former.atomic._match_umask", 1, set()),
         ("video_mask2former.atomic._match_umask", 2, {"contact_sheet.png"}),
-        ("video_mask2former.results.JsonLinesWriter.close", 1, {"contact_sheet.png", "overlay.mp4"}),
+        ("video_mask2former.results.JsonLinesWriter.close", 1, {"contact_sheet.png", "viewer.html", "overlay.mp4"}),
     ],
 )
 def test_when_a_file_cannot_be_finished_no_half_one_is_left(

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from video_mask2former.tasks import Task
 
 _DESCRIPTION = """\
-Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, tracks.json, results.json
-and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was stopped; one
-that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
+Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, viewer.html, tracks.json,
+results.json and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was
+stopped; one that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
 
 The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes these options
 from the configuration, whose defaults are the protocol of the published numbers; all others always come from there.
@@ -142,7 +142,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files")
-    for name in ("overlay", "contact-sheet", "tracks", "results"):
+    for name in ("overlay", "contact-sheet", "viewer", "tracks", "results"):
         group.add_argument(f"--no-{name}", dest=name.replace("-", "_"), action="store_false", help=f"no {name} file")
     group.add_argument("--frames", action="store_true", help="frames.jsonl: one line of JSON a frame")
     group.add_argument("--coco", action="store_true", help="coco_detections.json: COCO detections of each frame")
@@ -243,6 +243,7 @@ def _output_choice(args: argparse.Namespace) -> OutputChoice:
     return OutputChoice(
         overlay=args.overlay,
         contact_sheet=args.contact_sheet,
+        viewer=args.viewer,
         tracks=args.tracks,
         results=args.results,
         frames=args.frames,

@@ -15,6 +15,7 @@ import numpy as np
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.data.class_names import known_category_ids
+from video_mask2former.inference.viewer import ViewerPage
 from video_mask2former.results import (
     CocoDetectionsWriter,
     JsonLinesWriter,
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 FILE_NAMES = {
     "overlay": "overlay.mp4",
     "contact_sheet": "contact_sheet.png",
+    "viewer": "viewer.html",
     "tracks": "tracks.json",
     "results": "results.json",
     "frames": "frames.jsonl",
@@ -64,6 +66,7 @@ class OutputChoice:
     Attributes:
         overlay: ``overlay.mp4``, or ``overlay.png`` for an image.
         contact_sheet: ``contact_sheet.png``.
+        viewer: ``viewer.html``, the video with its tracks in a page.
         tracks: ``tracks.json``, the project's own format.
         results: ``results.json`` in the format of YouTube-VIS.
         frames: ``frames.jsonl``, one line a frame.
@@ -78,6 +81,7 @@ class OutputChoice:
 
     overlay: bool = True
     contact_sheet: bool = True
+    viewer: bool = True
     tracks: bool = True
     results: bool = True
     frames: bool = False
@@ -92,7 +96,7 @@ class OutputChoice:
     @property
     def needs_pixels(self) -> bool:
         """Whether something is drawn on the frames themselves."""
-        return self.overlay or self.contact_sheet
+        return self.overlay or self.contact_sheet or self.viewer
 
     def file_names(self, *, is_image: bool = False) -> list[str]:
         """Names of the files and folders that are written."""
@@ -101,7 +105,7 @@ class OutputChoice:
 
 
 class FrameOutputs:
-    """The outputs that are made frame by frame: overlay, contact sheet, JSON Lines.
+    """The outputs that are made frame by frame: overlay, contact sheet, viewer, JSON Lines.
 
     Use it as a context manager: the files appear at its end, each whole or, after an error, not at all.
     JSON Lines can be followed while they grow, under the name ``frames.jsonl.partial``.
@@ -138,6 +142,8 @@ class FrameOutputs:
                 frame_rate=reader.frame_rate,
                 num_frames=reader.num_frames,
             )
+        self._result: VideoInstances | None = None
+        self._viewer: ViewerPage | None = None
         self._has_variable_rate = reader.has_variable_rate
         self._reader = reader
         self._video: VideoWriter | None = None
@@ -145,9 +151,14 @@ class FrameOutputs:
         with contextlib.ExitStack() as stack:  # closed from the last to the first, each with the others' errors
             if choice.frames:
                 self._lines = self._open_lines(stack)
+            if choice.viewer:
+                page = ViewerPage(
+                    folder / FILE_NAMES["viewer"], Path(reader.name).name, reader.playback_rate or DEFAULT_FRAME_RATE
+                )
+                self._viewer = stack.enter_context(page)
             if choice.overlay and not is_image:
                 self._video = stack.enter_context(_overlay_writer(folder, choice, reader))
-            stack.push(self._save_sheet)
+            stack.push(self._save_pages)
             self._stack = stack.pop_all()
 
     def add(self, image: np.ndarray, instances: FrameInstances) -> None:
@@ -161,11 +172,14 @@ class FrameOutputs:
                 self._save_picture(picture)
         if self._sheet is not None:
             self._sheet.add(image, instances)
+        if self._viewer is not None:
+            self._viewer.add(image, instances.frame_index)
         if self._lines is not None:
             self._lines.write(instances, self._reader.time_seconds(instances.frame_index))
 
     def settle(self, result: VideoInstances) -> None:
-        """Bring the contact sheet in line with the final tracks."""
+        """Bring the contact sheet in line with the final tracks, and keep them for the viewer."""
+        self._result = result
         if self._sheet is not None:
             self._sheet.settle(result)
 
@@ -177,11 +191,13 @@ class FrameOutputs:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def _save_sheet(
+    def _save_pages(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None and self._sheet is not None:
             self._sheet.save(self._folder / FILE_NAMES["contact_sheet"])
+        if error is None and self._viewer is not None and self._result is not None:
+            self._viewer.write(self._result, self._reader.name)
 
     def _open_lines(self, stack: contextlib.ExitStack) -> JsonLinesWriter:
         path = self._folder / PARTIAL_FRAMES

@@ -130,6 +130,7 @@ class VideoJob:
                         break
                     with predictor.clock.measure("output"):
                         outputs.add(frame[1], result.at_frame(frame[0]))
+                outputs.settle(result)
         return result
 
     def _frame_outputs(self, predictor: VideoPredictor, reader: VideoReader) -> FrameOutputs:

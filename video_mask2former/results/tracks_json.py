@@ -64,7 +64,7 @@ def write_tracks(
     if timestamps is not None and len(timestamps) != video.num_frames:
         raise ValueError(f"timestamps must have one time for each of {video.num_frames} frames, got {len(timestamps)}.")
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=_LONE_SURROGATES) as file:
-        file.writelines(_lines(video, source, timestamps, damage))
+        file.writelines(tracks_text(video, source=source, timestamps=timestamps, damage=damage))
 
 
 def read_tracks(path: str | os.PathLike[str]) -> VideoInstances:
@@ -93,10 +93,17 @@ def read_tracks(path: str | os.PathLike[str]) -> VideoInstances:
     )
 
 
-def _lines(
-    video: VideoInstances, source: str | None, timestamps: Sequence[float] | None, damage: str | None
+def tracks_text(
+    video: VideoInstances,
+    *,
+    source: str | None = None,
+    timestamps: Sequence[float] | None = None,
+    damage: str | None = None,
 ) -> Iterator[str]:
-    """The file piece by piece, one frame of a track a line, so that people can read it and memory stays small."""
+    """The text of ``tracks.json`` piece by piece, arguments as of :func:`write_tracks`.
+
+    One frame of a track is a line, so that people can read it and memory stays small.
+    """
     header = {
         "path": source,
         "video_id": video.video_id,

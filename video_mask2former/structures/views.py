@@ -64,8 +64,8 @@ class VideoViews:
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
         """Write what the command ``predict`` writes, and return the names of the files.
 
-        ``tracks.json``, ``results.json`` and, where ``source`` can be read again, ``overlay.mp4`` and
-        ``contact_sheet.png``.
+        ``tracks.json``, ``results.json`` and, where ``source`` can be read again, ``overlay.mp4``,
+        ``contact_sheet.png`` and ``viewer.html``.
         """
         names: list[str] = _room("inference.result_files").save(self, folder)
         return names
