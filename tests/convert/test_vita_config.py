@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from video_mask2former.convert import convert_detectron2_config, read_detectron2_yaml
+from video_mask2former.losses.object_criterion import ObjectCriterion
+from video_mask2former.recipes.model import build_criterion, build_model
+from video_mask2former.recipes.source import read_config
 
 # The keys, and the values that matter, of the published video configurations; the arrangement is ours.
 VITA = """
@@ -69,6 +73,19 @@ def test_genvis_is_a_tracker_behind_a_frozen_image_model(tmp_path):
     assert options["training"]["freeze"] == ["segmenter"]
     inference = options["inference"]
     assert (inference["mode"], inference["window"], inference["remainder"]) == ("online", 3, "short")
+
+
+@pytest.mark.parametrize("name", ["vita", "genvis"])
+def test_models_are_built_and_trained_as_their_files_say(name, tmp_path):
+    convert(tmp_path, genvis=GENVIS)
+    config = read_config(str(tmp_path / f"{name}.yaml"))
+    with torch.device("meta"):
+        model = build_model(config)
+    assert model.num_classes == 25 and model.num_queries == 200
+    part = model.refiner if name == "vita" else model.tracker
+    assert part.aggregator.decoder.token_embed.num_embeddings == 200
+    assert part.aggregator.encoder.window == (6 if name == "vita" else 0)
+    assert isinstance(build_criterion(config), ObjectCriterion)
 
 
 def test_what_cannot_be_is_an_error(tmp_path):

@@ -9,7 +9,7 @@ from video_mask2former.config import apply_overrides
 from video_mask2former.engine import freeze
 from video_mask2former.losses import HungarianMatcher
 from video_mask2former.losses.object_criterion import ObjectCriterion
-from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.model import build_criterion, build_model
 
 SMALL_PART = "num_video_queries: 5, num_encoder_layers: 2, num_decoder_layers: 2, feedforward_dim: 16, num_heads: 2"
 PARTS = {
@@ -43,6 +43,19 @@ def test_loss_falls(family, small_config, clip_maker):
     assert totals[-1] < 0.8 * totals[0]
     is_same = all(torch.equal(value, before[name]) for name, value in model.segmenter.state_dict().items())
     assert is_same == is_frozen
+
+
+@pytest.mark.parametrize("first_frame", [2, 4])
+def test_clips_without_an_object_have_a_loss(first_frame, small_config, clip_maker):
+    config = apply_overrides(small_config, ["model.decoder.temporal_position_encoding=false", PARTS["genvis"]])
+    model = build_model(config).train()
+    frames, target = clip_maker(num_frames=4, size=(32, 64))
+    target.masks[:, :first_frame] = False
+    losses = build_criterion(apply_overrides(config, ["loss.num_points=64"]))(model(frames[None]), [target])
+    total = torch.stack(list(losses.values())).sum()
+    total.backward()
+    assert total.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_tokens_of_more_layers_than_there_are_is_an_error(small_config, clip_maker):
