@@ -65,8 +65,10 @@ def test_long_videos_are_computed_in_chunks_with_the_same_result(
     before = tokens.clone()
     with torch.no_grad():
         chunked = module.decoder(module.encoder(tokens))[-1]
+        half = module.bfloat16().decoder(module.encoder(tokens.bfloat16()))[-1]
     torch.testing.assert_close(chunked.class_logits, whole.class_logits, atol=1e-10, rtol=0)
     assert torch.equal(tokens, before)
+    assert half.class_logits.dtype == torch.bfloat16 and half.class_logits.isfinite().all()
 
 
 def test_training_shifts_no_window(weights, random_tokens):

@@ -159,15 +159,16 @@ def _attend_in_chunks(attention: Attention, queries: Tensor, tokens: Tensor, tok
 
     query = split(F.linear(queries, query_weight, biases[0]))
     query = query * query.shape[-1] ** -0.5
-    highest = query.new_full((*query.shape[:3], 1), -torch.inf)
-    total, weighted = torch.zeros_like(highest), torch.zeros_like(query)
+    precise = torch.promote_types(query.dtype, torch.float32)  # sums over thousands of frames pass half precision
+    highest = query.new_full((*query.shape[:3], 1), -torch.inf, dtype=precise)
+    total, weighted = torch.zeros_like(highest), torch.zeros_like(query, dtype=precise)
     for part in tokens.split(FRAMES_PER_CHUNK, dim=1):
         key = split(F.linear((part + token_embed).flatten(1, 2), key_weight, biases[1]))
         value = split(F.linear(part.flatten(1, 2), value_weight, biases[2]))
-        logits = query @ key.transpose(2, 3)
+        logits = (query @ key.transpose(2, 3)).to(precise)
         new_highest = torch.maximum(highest, logits.amax(dim=3, keepdim=True))
         rescale, weights = (highest - new_highest).exp(), (logits - new_highest).exp()
         total = total * rescale + weights.sum(dim=3, keepdim=True)
-        weighted = weighted * rescale + weights @ value
+        weighted = weighted * rescale + weights @ value.to(precise)
         highest = new_highest
-    return attention.out_proj((weighted / total).transpose(1, 2).flatten(2))
+    return attention.out_proj((weighted / total).to(query.dtype).transpose(1, 2).flatten(2))
