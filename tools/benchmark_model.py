@@ -179,7 +179,7 @@ def compare_training_steps(device: torch.device = CPU) -> dict[str, dict[str, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--training-step", choices=("ours", "dense", "published"), help="measure one form, print JSON")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", type=torch.device, default=CPU)

@@ -114,7 +114,7 @@ def measure(dtype: torch.dtype, with_backward: bool, num_pairs: int, device: tor
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--pairs", type=int, default=15, help="pairs of runs per line")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))

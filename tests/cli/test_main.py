@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from video_mask2former import __version__, cli
+from video_mask2former.cli import describe_error, main
 
 
 def parser_that(action):
@@ -85,3 +86,24 @@ def test_a_command_is_needed(capsys):
         cli.main([])
     assert end.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_flags_are_taken_by_their_full_names(capsys):
+    for command in (["predict", "in.mp4", "--output", "out"], ["train"], ["evaluate", "--output", "out"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--conf", "x"])
+        assert "unrecognized arguments: --conf" in capsys.readouterr().err
+
+
+def test_a_configuration_alone_has_nothing_to_predict_with(tmp_path, capsys):
+    assert main(["predict", "in.mp4", "--output", str(tmp_path), "--config", "ytvis_2019/r50", "--device", "cpu"]) == 1
+    assert (
+        capsys.readouterr().err == "error: ytvis_2019/r50 has no weights to predict with: give them with --weights.\n"
+    )
+
+
+def test_errors_are_lines_that_a_terminal_can_show():
+    error = ValueError("first \x1b[2J\nsecond " + "x" * 5000)
+    first, second = describe_error(error).splitlines()
+    assert first == "first \ufffd[2J"
+    assert len(second) < 2100

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -165,3 +166,21 @@ def test_a_missing_camera_is_one_error(caplog):
     caplog.set_level(logging.CRITICAL)
     with pytest.raises(ValueError, match="camera 63 cannot be opened"):
         open_video(63)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "pipe.png").symlink_to("pipe.mp4")
+    for name, error, message in (
+        ("pipe.mp4", ValueError, "is a pipe or a device"),
+        ("pipe.png", ValueError, "is a pipe or a device"),
+        ("loop.mp4", FileNotFoundError, "no such video"),
+    ):
+        with pytest.raises(error, match=message):
+            open_video(tmp_path / name)
+
+
+def test_a_list_of_videos_is_not_one_video():
+    with pytest.raises(ValueError, match=r"b\.mp4 is a video of its own. Open one video at a time"):
+        open_video(["a.png", "b.mp4"])

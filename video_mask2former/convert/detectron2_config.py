@@ -137,13 +137,16 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _check_type(key: str, value: object, origin: str) -> None:
     """As detectron2 has it: a value is of the type of the default, but for integers as floats, and lists of one."""
     default = DEFAULTS.get(key)
-    if default is None or type(value) is type(default) or (isinstance(default, float) and type(value) is int):
+    if default is None or type(value) is _ALSO_SINGLE.get(key) or _is_like(value, default):
         return
-    if type(value) is _ALSO_SINGLE.get(key):
-        return
-    raise ValueError(
-        f"{key} must be {describe(type(default))}, such as {default!r}, got {shortened(value)} in {origin}."
-    )
+    expected = f"{describe(type(default))}, such as {default!r}"
+    raise ValueError(f"{key} must be {expected}, got {shortened(value)} in {origin}.")
+
+
+def _is_like(value: object, example: object) -> bool:
+    if isinstance(value, list) and isinstance(example, list):
+        return not example or all(_is_like(item, example[0]) for item in value)
+    return type(value) is type(example) or (isinstance(example, float) and type(value) is int)
 
 
 def _literal(value: object) -> object:

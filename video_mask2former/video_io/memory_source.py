@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 from video_mask2former.video_io.frame_source import check_frame
 
@@ -129,6 +128,4 @@ def _camera_frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 def _as_image(frame: Any) -> np.ndarray:
     if isinstance(frame, torch.Tensor):
         frame = (frame.permute(1, 2, 0) if frame.ndim == 3 and frame.shape[0] == 3 else frame).cpu().numpy()
-    if isinstance(frame, Image.Image):
-        frame = frame.convert("RGB")
     return np.asarray(frame)

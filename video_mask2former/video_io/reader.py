@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from video_mask2former.video_io.file_source import Backend, FileSource
 from video_mask2former.video_io.frame_rate import check_frame_rate
@@ -23,7 +22,7 @@ from video_mask2former.video_io.memory_source import ArraySource, IterableSource
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
-VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Image.Image | Iterable[Any]
+VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Iterable[Any]
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
@@ -200,8 +199,8 @@ def open_video(
     """Open a video of any kind for reading.
 
     Args:
-        source: A video file (mp4, mkv, mov, avi, webm, ...), an image (a file, or one of Pillow's), a folder or glob
-            of images (read in natural order), a list of image files (read in its order), the index of a camera, a numpy
+        source: A video file (mp4, mkv, mov, avi, webm, ...), an image, a folder or glob of images
+            (read in natural order), a list of image files (read in its order), the index of a camera, a numpy
             array ``(T, H, W, 3)`` or tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames
             ``(H, W, 3)``. An address (``https://...``, ``rtsp://...``) is read like a camera: in order, once, of
             unknown length.
@@ -232,8 +231,6 @@ def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) 
         return _path_source(Path(source), rate, backend), os.fspath(source)
     if isinstance(source, int) and not isinstance(source, bool):
         return open_camera(source), f"camera {source}"
-    if isinstance(source, Image.Image):
-        return ArraySource(np.asarray(source.convert("RGB"))[None], rate), "image"
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return ArraySource(source, rate), "array"
     if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):

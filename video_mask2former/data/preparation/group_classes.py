@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.preparation.dataset_writer import write_json
+from video_mask2former.documents import MAX_YAML_LENGTH, parse_yaml, read_text
+from video_mask2former.messages import shortened
 
 _PEOPLE = ("person", "cyclist", "motorcyclist", "horse_rider", "board_rider", "paraglider")
 _ANIMALS = (
@@ -37,9 +37,11 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         ValueError: If the file holds anything else.
     """
-    groups = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    groups = parse_yaml(read_text(Path(path), 4 * MAX_YAML_LENGTH), f"{path} is not a YAML file that can be read")
     if not isinstance(groups, dict) or not all(isinstance(name, str) for pair in groups.items() for name in pair):
-        raise ValueError(f"{path} must map category names to group names, as in 'dog: animal', got {groups!r}.")
+        raise ValueError(
+            f"{path} must map category names to group names, as in 'dog: animal', got {shortened(groups)}."
+        )
     return groups
 
 
@@ -99,9 +101,9 @@ def write_grouped(
 ) -> dict[str, int]:
     """Write a regrouped copy of an annotation file (:func:`group_classes`); returns the annotations of each group."""
     try:
-        document = json.loads(Path(source).read_bytes())
+        document = read_json(source)
         grouped = group_classes(document, groups, labelled)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{source} is not an annotation file in COCO or YouTube-VIS format: {error!r}.") from error
     write_json(target, grouped)
     names = {category["id"]: category["name"] for category in grouped["categories"]}
