@@ -66,9 +66,10 @@ class HistoryCollector:
 
     def append(self, part: QueryHistory) -> None:
         """Add the next frames."""
-        self._embeddings.append(part.embeddings)
-        self._memory.append(part.memory)
-        self._class_logits.append(part.class_logits)
+        embeddings = _own(part.embeddings)
+        self._embeddings.append(embeddings)
+        self._memory.append(embeddings if part.memory is part.embeddings else _own(part.memory))
+        self._class_logits.append(_own(part.class_logits))
 
     def joined(self) -> QueryHistory:
         """All frames; the collector is empty afterwards."""
@@ -78,6 +79,11 @@ class HistoryCollector:
         embeddings = _join(self._embeddings)
         memory = embeddings if is_one else _join(self._memory)
         return QueryHistory(embeddings, memory, _join(self._class_logits))
+
+
+def _own(part: Tensor) -> Tensor:
+    """The values in memory of their own: a view would keep alive whatever they are a part of."""
+    return part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
 
 
 def _join(parts: list[Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ class ReferringTrace:
     """What a referring tracker does on T frames.
 
     Attributes:
-        layers: Queries after each layer, ``(L, B, T, Q, C)``.
+        layers: Queries after each layer in training, after the last one otherwise, ``(L or 1, B, T, Q, C)``.
         references: What the last frame left to refer to, ``(B, T, Q, C)``.
         order: The segmenter's query that each track starts from, ``(B, T, Q)`` int64.
         state: What the next frames go on from.
@@ -107,8 +107,7 @@ class DVISTracker(LearnedTracker):
         queries, embeddings = self._inputs(output)
         trace = self.follow(queries, embeddings, state)
         features = self._mask_features(output.mask_logits.features)
-        layers = trace.layers if self.training else trace.layers[-1:]
-        outputs = [self._predict(layer, trace.references, output, features) for layer in layers]
+        outputs = [self._predict(layer, trace.references, output, features) for layer in trace.layers]
         tracked = replace(
             outputs[-1],
             auxiliary=tuple(outputs[:-1]),
@@ -130,7 +129,7 @@ class DVISTracker(LearnedTracker):
         layers, references, orders = [], [], []
         for memory, keys in zip(queries.unbind(1), embeddings.unbind(1), strict=True):
             outputs, reference, order = self._frame(memory, keys, state)
-            layers.append(torch.stack(outputs))
+            layers.append(torch.stack(outputs if self.training else outputs[-1:]))
             references.append(reference)
             orders.append(order)
             state = {"queries": outputs[-1], "embeddings": _take(keys, order)}
