@@ -119,6 +119,7 @@ def test_whole_model_equals_the_published_one(case, mode, golden_file, recorded)
         recorded.close(last(semantic[:, :, ::2, ::2]), figures["train/semantic_logits"], 5e-6)
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_published_ones(golden_file, recorded):
     """Of the mean over both images of all losses, through the whole small model."""
     figures = golden_file("maxdeeplab_s")
@@ -151,11 +152,13 @@ def test_gradients_equal_the_published_ones(golden_file, recorded):
         mask_logits = output.mask_logits.clip(index).dense()[0].flatten(1)
         leak = 0.3 / masks[:, step, step].sum() * mask_logits[:, crowd].logsumexp(0).sum()
         total = total + sum(losses.values()) + leak
-    names = figures["train/gradnorm_names"].tolist()
-    ours = [next(iter(MAX_DEEPLAB.to_ours({name: torch.empty(0)}).weights)) for name in names]
+    # The bias before a batch normalisation has no gradient but noise.
+    norms = dict(zip(figures["train/gradnorm_names"].tolist(), figures["train/gradnorm"], strict=True))
+    del norms["pixel_space_head/final_conv/bias"]
+    ours = [next(iter(MAX_DEEPLAB.to_ours({name: torch.empty(0)}).weights)) for name in norms]
     gradients = torch.autograd.grad(total / 2, [model.get_parameter(name) for name in ours])
-    for gradient, expected in zip(gradients, figures["train/gradnorm"], strict=True):
-        recorded.close(gradient.norm(), expected, 2e-3)
+    for gradient, expected in zip(gradients, norms.values(), strict=True):
+        recorded.close(gradient.norm(), expected, 2e-4)
 
 
 @pytest.mark.parametrize(("size", "name"), [("small", "max_deeplab_s"), ("large", "max_deeplab_l")])
