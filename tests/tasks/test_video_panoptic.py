@@ -108,7 +108,11 @@ def test_tasks_of_images_have_siblings_for_videos() -> None:
     assert video_task(PanopticTask(0.3, 0.4, fill=True)).describe() == VideoPanopticTask(0.3, 0.4, fill=True).describe()
     assert video_task(SemanticTask(resize_scores=True)).describe() == {"name": "video_semantic"}
     assert video_task(ImageInstanceTask()).name == "instance"
-    own = VideoPanopticTask(0.1)
+    own = VideoPanopticTask(0.1, stuff=["sky", 0])
+    assert own.is_thing(("sea", "owl", "sky"), 3) == (False, True, False)
+    assert VideoPanopticTask().is_thing(("sea", "owl", "sky"), 3) == (True,) * 3
+    with pytest.raises(ValueError, match="did you mean 'sky'"):
+        VideoPanopticTask(stuff=["skye"]).is_thing(("sea", "owl", "sky"), 3)
     assert video_task(own) is own
     config = apply_overrides(Config(), {"task": {"name": "video_panoptic", "overlap_threshold": 0.5}})
     assert build_task(config).describe() == VideoPanopticTask(0.8, 0.5).describe()

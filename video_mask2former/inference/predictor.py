@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from video_mask2former.config import InferenceSettings
-from video_mask2former.data.class_names import known_things
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
@@ -38,8 +37,8 @@ class VideoPredictor:
         model: In eval mode, on the device it shall run on.
         settings: How it is run; the defaults of :class:`~video_mask2former.inference.InferenceSettings` if None.
         task: What is made of its masks; instances if None.
-        is_thing: Whether each class of the model has countable objects; None: as the class list says that its classes
-            are, and all where they are none.
+        is_thing: Whether each class of the model has countable objects; None: as the task or the
+            class list of the model says.
 
     Attributes:
         settings: How it is run, classes by index.
@@ -61,7 +60,9 @@ class VideoPredictor:
         chosen = for_classes(settings or InferenceSettings(), self.class_names, model.num_classes)
         self.settings = _as_the_model_was_made(chosen, model)
         self.task = task or VideoInstanceTask()
-        self._rules = AnswerRules(self.settings, tuple(is_thing or known_things(self.class_names, model.num_classes)))
+        self._rules = AnswerRules(
+            self.settings, tuple(is_thing or self.task.is_thing(self.class_names, model.num_classes))
+        )
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
 

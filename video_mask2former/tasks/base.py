@@ -13,6 +13,7 @@ import torch
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.config import InferenceSettings
+from video_mask2former.data.class_names import known_things
 from video_mask2former.data.evaluation_videos import AnnotationForm, EvaluationSet, EvaluationVideo
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.metrics import Evaluator, Report
@@ -219,6 +220,10 @@ class Task(ABC):
     def pack(self, results: Path, path: Path) -> None:
         """Write the zip that servers take."""
         pack_submission(results, path)
+
+    def is_thing(self, class_names: Sequence[str], num_classes: int) -> tuple[bool, ...]:
+        """Whether each class of a model has countable objects, where no dataset says it."""
+        return known_things(class_names, num_classes)
 
     def stuff_labels(self, rules: AnswerRules) -> frozenset[int]:
         """Classes that are drawn lightly, under the others."""

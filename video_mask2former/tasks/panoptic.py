@@ -19,6 +19,7 @@ from video_mask2former.tasks.base import AnswerRules, EvaluationOptions, Task, T
 from video_mask2former.tasks.pixel_files import pack_pictures, write_panoptic_json
 from video_mask2former.tasks.postprocess import PanopticSegmentation, image_panoptic
 from video_mask2former.tasks.segment_maps import compare_instances, paint
+from video_mask2former.tasks.selection import class_indices
 
 
 class PanopticTask(Task):
@@ -29,6 +30,8 @@ class PanopticTask(Task):
         overlap_threshold: Share of its own mask that a segment must keep in the merge.
         fill: Give a segment every pixel that its query won, which is the rule of MaskFormer, instead of those inside
             of its own mask only.
+        stuff: Names or indices of the classes without countable objects; by default what the class list of the model
+            says. A dataset that is measured on says it itself.
     """
 
     name = "panoptic"
@@ -36,10 +39,24 @@ class PanopticTask(Task):
     is_of_images = True
     forms = ("instances", "panoptic")
 
-    def __init__(self, object_mask_threshold: Share = 0.8, overlap_threshold: Share = 0.8, fill: bool = False) -> None:
+    def __init__(
+        self,
+        object_mask_threshold: Share = 0.8,
+        overlap_threshold: Share = 0.8,
+        fill: bool = False,
+        stuff: Sequence[str | int] | None = None,
+    ) -> None:
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
         self.fill = fill
+        self.stuff = None if stuff is None else tuple(stuff)
+
+    def is_thing(self, class_names: Sequence[str], num_classes: int) -> tuple[bool, ...]:
+        """See :meth:`Task.is_thing`."""
+        if self.stuff is None:
+            return super().is_thing(class_names, num_classes)
+        stuff = class_indices(self.stuff, class_names, num_classes)
+        return tuple(label not in stuff for label in range(num_classes))
 
     def segment(self, output: ClipOutput, size: tuple[int, int], things: Collection[int]) -> PanopticSegmentation:
         """See :func:`~video_mask2former.tasks.postprocess.image_panoptic`."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
+from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.metrics import PanopticQualityEvaluator, Report, SegmentationTrackingQualityEvaluator
 from video_mask2former.metrics.average_precision import UNDEFINED
 from video_mask2former.structures import ClipOutput, FrameInstances, Track, VideoInstances
@@ -17,6 +20,7 @@ from video_mask2former.tasks.base import (
     by_key,
     write_entries,
 )
+from video_mask2former.tasks.mask_encoding import MaskGeometry
 from video_mask2former.tasks.merging import MergedSegment, merge_segments
 from video_mask2former.tasks.panoptic import PanopticTask
 from video_mask2former.tasks.pixel_files import write_panoptic_frames
@@ -40,6 +44,8 @@ class VideoPanopticTask(PanopticTask):
         object_mask_threshold: Queries below this class score take no part in the merge.
         overlap_threshold: Share of its own mask that a segment must keep in the merge.
         fill: Give a segment every pixel that its query won, not only those inside of its own mask.
+        stuff: Names or indices of the classes without countable objects; by default what the class list of the model
+            says. A dataset that is measured on says it itself.
     """
 
     name = "video_panoptic"
@@ -52,7 +58,7 @@ class VideoPanopticTask(PanopticTask):
         """See :func:`~video_mask2former.tasks.merging.merge_segments`; the id of a thing is that of its query."""
         geometry = output_geometry(output, size)
         probabilities = output.class_probabilities()[0]
-        segments = merge_segments(probabilities, output.mask_logits, geometry, rules.is_thing, **vars(self))
+        segments = self._merge(probabilities, output.mask_logits, geometry, rules)
         return tuple(
             Track(
                 _segment_id(segment, segment.row + 1, rules),
@@ -61,6 +67,19 @@ class VideoPanopticTask(PanopticTask):
                 {frame_indices[position]: rle for position, rle in segment.masks.items()},
             )
             for segment in segments
+        )
+
+    def _merge(
+        self, probabilities: Tensor, mask_logits: MaskLogits, geometry: MaskGeometry, rules: AnswerRules
+    ) -> list[MergedSegment]:
+        return merge_segments(
+            probabilities,
+            mask_logits,
+            geometry,
+            rules.is_thing,
+            object_mask_threshold=self.object_mask_threshold,
+            overlap_threshold=self.overlap_threshold,
+            fill=self.fill,
         )
 
     def recorder(self, size: tuple[int, int], rules: AnswerRules) -> Recorder:
@@ -72,12 +91,11 @@ class VideoPanopticTask(PanopticTask):
     ) -> list[FrameInstances]:
         """The segments of each new frame; the id of a thing is that of its track."""
         update = window.update
-        segments = merge_segments(
-            update.class_logits.softmax(dim=1),
+        segments = self._merge(
+            update.class_probabilities(),
             window.mask_logits(range(len(update))),
             output_geometry(window.output, window.size),
-            rules.is_thing,
-            **vars(self),
+            rules,
         )
         frames = []
         for position, index in enumerate(window.frame_indices):
