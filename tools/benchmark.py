@@ -17,6 +17,7 @@ from typing import Any
 
 import benchmark_inference
 import benchmark_model
+import benchmark_online
 import benchmark_ops
 import torch
 from rich.console import Console
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[str, Callable[[], Mapping[str, Any]]]] = {
     "training": ("One training step, R50, 2 frames of 360x640", benchmark_model.compare_training_steps),
     "clip-memory": ("Whole video as one clip, peak memory", benchmark_inference.measure_clip_memory),
     "online-memory": ("Online mode, peak memory by length", benchmark_inference.measure_online_memory),
+    "online": ("One frame of 360x640 at a time", benchmark_online.measure_online),
     "speed": ("R50, 720p file to all files", lambda: benchmark_inference.measure_speed(score_threshold=0.05)),
 }
 

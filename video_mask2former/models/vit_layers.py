@@ -52,8 +52,8 @@ class ViTBlock(nn.Module):
             rotary: Rotation of the patches, None where positions were added to them.
             may_attend: True where attention is allowed, broadcast to ``(N, heads, S, S)``; None is everywhere.
         """
-        tokens = tokens + self.scale1 * self.attention(self.norm1(tokens), rotary, may_attend)
-        return tokens + self.scale2 * self.mlp(self.norm2(tokens))
+        tokens = torch.addcmul(tokens, self.scale1, self.attention(self.norm1(tokens), rotary, may_attend))
+        return torch.addcmul(tokens, self.scale2, self.mlp(self.norm2(tokens)))
 
 
 class ViTAttention(nn.Module):

@@ -1,0 +1,85 @@
+"""Measure models frame by frame on the CPU: frames a second, against the time of their FLOPs at the measured GEMM rate.
+
+What is not the model (decoding, tracking, masks) is given in milliseconds a frame. Run alone: ``--help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+
+import torch
+from benchmark_model import gemm_rate, seconds, smooth_frames
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from video_mask2former.inference import InferenceSettings, VideoPredictor
+from video_mask2former.inference.predictor import frames_from
+from video_mask2former.recipes.model import build_model
+from video_mask2former.recipes.source import read_config
+
+MODELS = {
+    "VidEoMT ViT-S": "videomt/ytvis_2019/vit_small_dinov2",
+    "Mask2Former R50, frame by frame": "ytvis_2019/minvis_r50",
+}
+
+
+def measure_online(
+    num_frames: int = 6, size: tuple[int, int] = (360, 640), repeats: int = 5
+) -> dict[str, dict[str, float]]:
+    """Each model on single frames; every run is paired with a run of the GEMM.
+
+    The weights are random and every query is an object, so that tracking and masks have as much to do as there can be;
+    the ten best are shown.
+    """
+    figures = {}
+    for name, config in MODELS.items():
+        torch.manual_seed(0)
+        model = build_model(read_config(config)).eval().requires_grad_(False)
+        frame = smooth_frames(1, size)[None]
+
+        def run(model: torch.nn.Module = model, frame: torch.Tensor = frame) -> object:
+            return model(frame)
+
+        with torch.no_grad():
+            # the counter knows nothing of fused attention on the CPU
+            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                run()
+            flops = counter.get_total_flops()
+            run()
+            times, ratios = [], []
+            for _ in range(repeats):
+                limit = flops / gemm_rate()
+                times.append(seconds(run))
+                ratios.append(times[-1] / limit)
+        settings = InferenceSettings(short_side=min(size), score_threshold=0.0, top_k=10, chunk_size=1)
+        predictor = VideoPredictor(model, settings)
+        images = smooth_frames(num_frames, size).permute(0, 2, 3, 1).contiguous().numpy()
+        list(predictor.stream(frames_from(images, 0)))
+        shares = predictor.clock.shares()
+        per_frame = 1.0 / predictor.clock.frames_per_second()
+        figures[name] = {
+            "gflops": flops / 1e9,
+            "seconds": statistics.median(times),
+            "frames_per_second": 1 / statistics.median(times),
+            "over_gemm_limit": statistics.median(ratios),
+            "other_milliseconds": 1000 * per_frame * (1 - shares["model"]),
+        }
+    return figures
+
+
+def main() -> None:
+    """Measure and print as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-frames", type=int, default=6)
+    parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    print(json.dumps(measure_online(arguments.num_frames, tuple(arguments.size)), indent=1))
+
+
+if __name__ == "__main__":
+    main()
