@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from video_mask2former.config import Config, apply_overrides
+from video_mask2former.losses import SetCriterion
+from video_mask2former.losses.first_appearance import FirstAppearanceCriterion
 from video_mask2former.models import LVMT, PMT, EoMT, VideoMask2Former, VidEoMT
 from video_mask2former.models.backbones import Dinov2, Dinov3
-from video_mask2former.recipes.model import build_model, complete_config
+from video_mask2former.recipes.model import build_criterion, build_model, complete_config
+from video_mask2former.recipes.source import read_config
 
 TINY = "embed_dim: 24, depth: 4, num_heads: 2"
 
@@ -58,6 +61,18 @@ def test_only_a_vision_transformer_can_hold_queries():
         build("model.name=videomt", "model.backbone=resnet")
     with pytest.raises(ValueError, match="num_query_blocks must be from 1 to the 4 blocks"):
         build("model.name=videomt", f"model.backbone={{name: dinov3, {TINY}}}", "model.num_query_blocks=5")
+
+
+def test_each_family_has_its_loss():
+    losses = {
+        "eomt/coco_panoptic/vit_small_dinov2_640": SetCriterion,
+        "pmt/coco_panoptic/vit_small_dinov3_640": SetCriterion,
+        "pmt/ovis/vit_large_dinov3": FirstAppearanceCriterion,
+        "lvmt/ovis/vit_large_dinov2": FirstAppearanceCriterion,
+        "videomt/vipseg/vit_large_dinov3": FirstAppearanceCriterion,
+    }
+    for name, expected in losses.items():
+        assert type(build_criterion(read_config(name))) is expected, name
 
 
 def test_defaults_are_written_out():

@@ -51,6 +51,7 @@ class PMT(Segmenter):
 
     default_parts: ClassVar[Mapping[str, str]] = {"backbone": "dinov3"}
     preferred_tracker = "slots"
+    criterion = "first_appearance"
 
     def __init__(
         self,

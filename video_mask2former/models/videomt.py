@@ -46,6 +46,7 @@ class VidEoMT(InnerQuerySegmenter):
 
     default_parts: ClassVar[Mapping[str, str]] = {"backbone": "dinov2"}
     preferred_tracker = "slots"
+    criterion = "first_appearance"
 
     def __init__(
         self,
