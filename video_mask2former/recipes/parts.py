@@ -270,7 +270,7 @@ class _Planner:
 
     def _value(self, option: PartOption, value: object, key: str) -> Any:
         group = _dataclass_in(option.hint)
-        if group is None:
+        if group is None or (value is None and types.NoneType in get_args(option.hint)):
             return parse_value(value, option.hint, key, self._origin)
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must be a mapping of options, got {shortened(value)} in {self._origin}.")
