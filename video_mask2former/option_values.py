@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from video_mask2former.messages import shortened
 
@@ -86,12 +86,17 @@ def parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
     if get_origin(hint) is tuple or get_origin(hint) in _SEQUENCES:
         assert isinstance(value, (list, tuple))
         return _parse_items(value, hint, key, origin)
-    if is_typeddict(hint):
+    if _is_typeddict(hint):
         return _parse_fields(value, hint, key, origin)  # type: ignore[arg-type]
     if get_origin(hint) in _MAPPINGS:
         item = get_args(hint)[1]
         return {name: parse_value(part, item, f"{key}.{name}", origin) for name, part in value.items()}  # type: ignore[attr-defined]
-    return float(value) if hint is float else value  # type: ignore[arg-type]
+    if hint is not float:
+        return value
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{key} must be {describe(hint)}, got {shortened(value)} in {origin}.") from None
 
 
 def is_plain(value: object) -> bool:
@@ -127,7 +132,7 @@ def fits(value: object, hint: Any) -> bool:
         return isinstance(value, Mapping) and is_plain(value)
     if hint in (int, float) and isinstance(value, bool):
         return False
-    if is_typeddict(hint):
+    if _is_typeddict(hint):
         return isinstance(value, Mapping)
     if not isinstance(hint, type):
         return False
@@ -150,7 +155,7 @@ def describe(hint: Any) -> str:
         if origin is not tuple or members[-1] is Ellipsis:
             return f"a list, each element {describe(members[0])}"
         return f"a list of {len(members)}: " + ", ".join(describe(member) for member in members)
-    if is_typeddict(hint) or origin in _MAPPINGS:
+    if _is_typeddict(hint) or origin in _MAPPINGS:
         return "a mapping"
     names = {
         list: "a list",
@@ -174,6 +179,11 @@ def _parse_fields(value: Mapping[str, Any], hint: Any, key: str, origin: str) ->
         name: parse_value(item, hints[name], f"{prefix}{name}", origin) if name in hints else item
         for name, item in value.items()
     }
+
+
+def _is_typeddict(hint: Any) -> bool:
+    """``typing`` does not know those of ``typing_extensions``."""
+    return isinstance(hint, type) and hasattr(hint, "__required_keys__")
 
 
 @functools.cache

@@ -219,6 +219,29 @@ PREPROCESSOR = {
 }
 
 
+EOMT: dict[str, Any] = {
+    "model_type": "eomt",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 1,
+    "image_size": 64,
+    "num_blocks": 1,
+    "num_queries": 4,
+    "id2label": {"0": "a", "1": "b"},
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+}
+_DETR = {"decoder_attention_heads": 4, "decoder_ffn_dim": 16}
+MASKFORMER: dict[str, Any] = {
+    "model_type": "maskformer",
+    "backbone_config": HUGGINGFACE["backbone_config"],
+    "decoder_config": {"model_type": "detr", "d_model": 256, "decoder_layers": 1, "num_queries": 4, **_DETR},
+    "fpn_feature_size": 32,
+    "mask_feature_size": 32,
+    "id2label": {"0": "a", "1": "b"},
+}
+
+
 class HuggingFaceFolder(Case):
     def make(self) -> None:
         self.model = self.folder / "hf"
@@ -235,7 +258,8 @@ class HuggingFaceFolder(Case):
 
     def prepare(self, rng: random.Random, index: int) -> Path:
         chosen = rng.choice(["config.json", *self.parts])
-        for name, document in self.parts.items():
+        parts = self.parts | {"config.json": rng.choice((HUGGINGFACE, HUGGINGFACE, EOMT, MASKFORMER))}
+        for name, document in parts.items():
             content = json.dumps(document).encode()
             if name == chosen:
                 content = mutations.dump_json(rng, mutations.mutate_document(rng, document))

@@ -145,7 +145,7 @@ def _check_type(key: str, value: object, origin: str) -> None:
 
 def _is_like(value: object, example: object) -> bool:
     if isinstance(value, list) and isinstance(example, list):
-        return not example or all(_is_like(item, example[0]) for item in value)
+        return all(_is_like(item, example[0] if example else "") for item in value)
     return type(value) is type(example) or (isinstance(example, float) and type(value) is int)
 
 
@@ -242,10 +242,10 @@ def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         if flat["INPUT.CROP.TYPE"] != "absolute":
             raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got {flat['INPUT.CROP.TYPE']!r} in {origin}.")
         options["data.crop_size"] = flat["INPUT.CROP.SIZE"]
-    augmentations = set(flat["INPUT.AUGMENTATIONS"])
-    if augmentations - _COLOR_AUGMENTATIONS:
+    augmentations = flat["INPUT.AUGMENTATIONS"]
+    if not all(isinstance(name, str) and name in _COLOR_AUGMENTATIONS for name in augmentations):
         known = ", ".join(sorted(_COLOR_AUGMENTATIONS))
-        raise ValueError(f"INPUT.AUGMENTATIONS may have {known}, got {sorted(augmentations)} in {origin}.")
+        raise ValueError(f"INPUT.AUGMENTATIONS may have {known}, got {shortened(augmentations)} in {origin}.")
     options["data.color_jitter"] = bool(augmentations) or flat["INPUT.COLOR_AUG_SSD"]
     return options
 

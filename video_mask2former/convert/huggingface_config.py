@@ -91,6 +91,13 @@ class _ResNet(TypedDict):
     depths: tuple[int, int, int, int]
 
 
+class _Kind(TypedDict, total=False):
+    """What every model's ``config.json`` may have."""
+
+    model_type: str
+    id2label: Mapping[str, str] | None
+
+
 class _NeededConfig(TypedDict):
     backbone_config: Mapping[str, Any]
     num_queries: int
@@ -165,11 +172,12 @@ def convert_config(values: Mapping[str, Any], preprocessor: Mapping[str, Any], o
         preprocessor: Content of ``preprocessor_config.json``, empty where there is none.
         origin: Name of the folder, for errors, and to recognise task and video checkpoints by.
     """
-    if values.get("model_type") in MODEL_TYPES:
+    kind = parse_value(values, _Kind, "", f"config.json of {origin}").get("model_type")
+    if kind in MODEL_TYPES:
         task = next((task for task in _TASKS if any(task in place for place in _places(values, origin))), "instance")
         options = convert_vit_config(values, origin, class_names=names_of_classes(values), task=task)
         return options | {"model": options["model"] | normalisation(preprocessor, origin)}
-    if values.get("model_type") == "maskformer":
+    if kind == "maskformer":
         from video_mask2former.convert.huggingface_maskformer import convert_maskformer_config  # it reads with these
 
         return convert_maskformer_config(values, preprocessor, origin)
@@ -329,7 +337,7 @@ def _make_backbone_config(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 def names_of_classes(values: Mapping[str, Any]) -> list[str]:
     """The names in index order; none where they are only placeholders."""
-    labels = values.get("id2label") or {}
+    labels = parse_value(values, _Kind, "", "config.json").get("id2label") or {}
     if not all(index.isdecimal() and len(index) < 10 for index in labels):
         raise ValueError(f"the keys of id2label in config.json must be class indices, got {shortened(list(labels))}.")
     labels = {int(index): name for index, name in labels.items()}
