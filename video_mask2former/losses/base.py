@@ -20,13 +20,12 @@ class Criterion(nn.Module, ABC):
 
     Attributes:
         num_classes: K, without "no object".
-        matcher_type: What the matcher is made of, from ``class_weight``, ``mask_weight`` and ``dice_weight``: costs
-            are weighed as losses are.
         progress: Share of the training that is done, in [0, 1].
     """
 
     num_classes: int
     progress: float = 0.0
+    # What the matcher is made of, from class_weight, mask_weight and dice_weight: costs are weighed as losses are
     matcher_type: ClassVar[type[HungarianMatcher]] = HungarianMatcher
 
     @abstractmethod

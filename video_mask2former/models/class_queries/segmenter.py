@@ -39,10 +39,10 @@ class ClassQueries(Segmenter):
         num_queries: Most masks of a clip.
         duplicate_iou: Masks that overlap a better one by more than this are left out.
         min_quality: Masks that the promptable model thinks worth less are left out.
-        hidden_dim: See :class:`MaskClassifier`.
-        num_heads: See :class:`MaskClassifier`.
+        hidden_dim: See ``MaskClassifier``.
+        num_heads: See ``MaskClassifier``.
         mlp_dim: Hidden features of the feed-forward networks.
-        num_layers: See :class:`MaskClassifier`.
+        num_layers: See ``MaskClassifier``.
         frame_options: See :class:`Segmenter`; normalisation and padding are the promptable model's own.
     """
 
