@@ -16,7 +16,11 @@ from video_mask2former.models.backbones.vit import Dinov2, Dinov3
 from video_mask2former.models.eomt import EoMT
 from video_mask2former.models.videomt import VidEoMT
 from video_mask2former.rle import decode_rle
+from video_mask2former.structures import VideoInstances
+from video_mask2former.tasks import VideoPanopticTask, VideoSemanticTask
+from video_mask2former.tasks.base import AnswerRules
 from video_mask2former.tasks.postprocess import clip_instances, image_instances, image_panoptic
+from video_mask2former.tasks.segment_maps import paint
 
 OUTPUT_SIZE = (80, 120)
 
@@ -111,3 +115,22 @@ def test_images_have_the_published_panoptic_and_instance_results(version, golden
         assert list(instances.labels) == figures[f"instance_labels_{index}"][order].tolist()
         masks = np.array([decode_rle(mask) for mask in instances.segmentations])
         assert (masks == image_masks(figures, index)[order]).mean() > 0.9999
+
+
+@torch.no_grad()
+def test_panoptic_and_semantic_videos_are_the_published_ones(golden):
+    figures = golden("videomt_s_dinov2")
+    output = load_published(VidEoMT(Dinov2(), 40, 20), vit_keys.VIDEOMT_DINOV2)(video(figures))
+    rules = AnswerRules(InferenceSettings(), tuple(label < meta(figures)["things"] for label in range(40)))
+
+    def painted(task, values) -> np.ndarray:
+        tracks = task.clip_tracks(output, range(5), OUTPUT_SIZE, rules)
+        answer = VideoInstances(tracks, 5, OUTPUT_SIZE, video_id=0)
+        return np.stack([paint(answer, values(tracks), index) for index in range(5)])
+
+    for prefix, thresholds in zip(("vps", "vps03"), meta(figures)["vps"], strict=True):
+        segments = figures[f"{prefix}_segments"]  # id, is it a thing, class
+        maps = painted(VideoPanopticTask(*thresholds), lambda tracks, segments=segments: segments[:, 0].tolist())
+        assert (maps == figures[f"{prefix}_panoptic"]).mean() > 0.9999
+    maps = painted(VideoSemanticTask(), lambda tracks: [track.label for track in tracks])
+    assert (maps == figures["vss_map"]).mean() > 0.9999
