@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -19,6 +17,7 @@ from video_mask2former.config.inference import DEFAULT_SIDES
 from video_mask2former.distributed import choose_device
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
+from video_mask2former.ops.freed_memory import return_freed_memory
 from video_mask2former.ops.resize import fit_short_side, resize_frames
 from video_mask2former.refinement import QueryHistory, Refiner, TrackedModel
 from video_mask2former.structures import ClipFeatures, ClipOutput
@@ -106,7 +105,7 @@ class ModelRunner:
                     del features  # before the next chunk is made
         joined = store.features()
         if joined.num_frames > self.chunk_size and self.device.type == "cpu":
-            _return_freed_memory()
+            return_freed_memory()
         return joined
 
     @property
@@ -243,17 +242,6 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def _is_half(features: ClipFeatures) -> bool:
     return features.tensors()[0].dtype in (torch.float16, torch.bfloat16)
-
-
-def _return_freed_memory() -> None:
-    """Give what the encoder freed back to the system before the decoder needs its own.
-
-    glibc keeps freed blocks of up to 32 MiB for itself: for a clip of 36 frames some 240 MiB, added to the peak.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-        if trim is not None:
-            trim(0)
 
 
 def _synchronise(device: torch.device) -> None:

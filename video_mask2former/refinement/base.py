@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.ops.freed_memory import return_freed_memory
 from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -89,6 +90,7 @@ def _own(part: Tensor) -> Tensor:
 def _join(parts: list[Tensor]) -> Tensor:
     joined = torch.cat(parts, dim=1)
     parts.clear()
+    return_freed_memory()  # many small blocks, which would otherwise stay with the process
     return joined
 
 
