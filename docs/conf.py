@@ -33,7 +33,7 @@ napoleon_numpy_docstring = False
 nitpick_ignore_regex = [
     # Other projects' names stay without a link: their inventories would make the build need a network.
     ("py:.*", r"(argparse|collections|ctypes|fractions|logging|nn|np|numpy|os|pathlib|rich|torch|types|typing)\..*"),
-    ("py:.*", r"(PIL|typing_extensions)\..*"),
+    ("py:.*", r"(PIL|pandas|supervision|typing_extensions)\..*"),
     # Names of unions of plain types, which have no page.
     ("py:class", r"Mode|Remainder|Precision|Backend|TrackerChoice|MaskQualityChoice|VideoSource|Progress|Tensor"),
     # Type variables, which Sphinx takes for classes.

@@ -15,7 +15,7 @@ from video_mask2former.structures import ClipOutput, ClipTarget
 class Criterion(nn.Module, ABC):
     """The loss that a kind of model is trained with.
 
-    A criterion of your own takes ``num_classes`` among the arguments of its constructor, and ``matcher`` if it matches
+    A custom criterion takes ``num_classes`` among the arguments of its constructor, and ``matcher`` if it matches
     queries with instances; its other arguments are options.
 
     Attributes:
@@ -27,6 +27,7 @@ class Criterion(nn.Module, ABC):
     progress: float = 0.0
     # What the matcher is made of, from class_weight, mask_weight and dice_weight: costs are weighed as losses are
     matcher_type: ClassVar[type[HungarianMatcher]] = HungarianMatcher
+    """What makes the matcher, of ``class_weight``, ``mask_weight`` and ``dice_weight``: costs weigh as losses do."""
 
     @abstractmethod
     def forward(self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: Any = None) -> dict[str, Tensor]:
