@@ -101,11 +101,18 @@ def parse_value(value: object, hint: Any, key: str, origin: str) -> Any:
 
 def is_plain(value: object) -> bool:
     """Whether a value is what YAML makes of a file without tags: nested lists and mappings of names, of scalars."""
-    if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
-    return value is None or isinstance(value, _PLAIN)
+    remaining = [value]
+    while remaining:  # no recursion: JSON may be nested a thousand times
+        item = remaining.pop()
+        if isinstance(item, (list, tuple)):
+            remaining += item
+        elif isinstance(item, Mapping):
+            if not all(isinstance(key, str) for key in item):
+                return False
+            remaining += item.values()
+        elif item is not None and not isinstance(item, _PLAIN):
+            return False
+    return True
 
 
 def fits(value: object, hint: Any) -> bool:
