@@ -79,6 +79,7 @@ def test_a_checkpoint_in_several_files(tmp_path):
         ('{"weight_map": {"x": 7}}', "weight_map.x must be a string, got 7"),
         ("{}", "weight_map is missing in"),
         ('{"weight_map": {"x": "../x.safetensors"}}', "which is not a part of a checkpoint beside it"),
+        ('{"weight_map": {"x": ""}}', "which is not a part of a checkpoint beside it"),
         ('{"weight_map": {"missing": "part.safetensors"}}', "first: 'missing'"),
     ],
 )

@@ -143,7 +143,8 @@ def _read_parts(index: Path) -> Checkpoint:
     weights: dict[str, Tensor] = {}
     config: str | Mapping[str, Any] | None = None
     for name in sorted(set(file_of_key.values())):
-        if Path(name).name != name or name.endswith(_INDEX_SUFFIX):
+        # a folder, such as "", would lead back here
+        if Path(name).name != name or name.endswith(_INDEX_SUFFIX) or (index.parent / name).is_dir():
             raise ValueError(
                 f"{index} names the file {shortened(name)}, which is not a part of a checkpoint beside it."
             )
