@@ -108,6 +108,7 @@ class TemporalRefiner(Refiner):
         self.layers = nn.ModuleList(RefinerLayer(embedding_dim, num_heads, feedforward_dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(embedding_dim)
         self.class_embed = nn.Linear(embedding_dim, num_classes + 1)
+        self.mask_dim = mask_dim
         self.mask_embed = MLP(embedding_dim, embedding_dim, mask_dim, num_layers=3)
         self.activation = nn.Linear(embedding_dim, 1)
 
@@ -128,10 +129,10 @@ class TemporalRefiner(Refiner):
             mask_embeddings = self.mask_embed(normed)
         else:
             normed = queries
-            parts = list(_chunks(queries.shape[1], queries.shape[0] * queries.shape[2]))
-            for part in parts:
+            mask_embeddings = queries.new_empty(*queries.shape[:3], self.mask_dim)  # joined parts would be there twice
+            for part in _chunks(queries.shape[1], queries.shape[0] * queries.shape[2]):
                 normed[:, part] = self.norm(queries[:, part])
-            mask_embeddings = torch.cat([self.mask_embed(normed[:, part]) for part in parts], dim=1)
+                mask_embeddings[:, part] = self.mask_embed(normed[:, part])
         weights = self.activation(normed).squeeze(3).softmax(dim=1)
         class_logits = self.class_embed(torch.einsum("btq,btqc->bqc", weights, normed))
         return Refinement(class_logits, mask_embeddings, normed)
