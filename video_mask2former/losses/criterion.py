@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from video_mask2former import distributed
 from video_mask2former.losses.base import Criterion
@@ -44,6 +45,18 @@ class LossNormalizer:
 
     def __truediv__(self, divisor: float) -> LossNormalizer:
         return LossNormalizer(self.num_instances / divisor, self.class_weight / divisor)
+
+
+class CriterionOptions(TypedDict, total=False):
+    """The options of :class:`SetCriterion` that criteria built on it hand on."""
+
+    class_weight: float
+    mask_weight: float
+    dice_weight: float
+    no_object_weight: float
+    num_points: int
+    oversample_ratio: float
+    importance_sample_ratio: float
 
 
 class SetCriterion(Criterion):

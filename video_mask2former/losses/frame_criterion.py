@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor
+from typing_extensions import Unpack
 
-from video_mask2former.losses.criterion import LossNormalizer, SetCriterion
+from video_mask2former.losses.criterion import CriterionOptions, LossNormalizer, SetCriterion
 from video_mask2former.losses.first_appearance import frame_targets, frames_as_clips, is_seen
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.structures import ClipOutput, ClipTarget
@@ -21,15 +22,9 @@ class FrameCriterion(SetCriterion):
     Args:
         num_classes: K, without "no object".
         matcher: Assigns queries to instances.
-        class_weight: Weight of the cross-entropy over K + 1 classes.
-        mask_weight: Weight of the binary cross-entropy on points.
-        dice_weight: Weight of the dice loss on points.
-        no_object_weight: Weight of "no object" inside the cross-entropy.
-        num_points: Points per instance and frame, P.
-        oversample_ratio: Candidates per point when the uncertain ones are chosen.
-        importance_sample_ratio: Share of the points chosen for their uncertainty.
         absent_objects: Objects of the clip that are not on a frame are left out there (CTVIS), or are trained with
             their class and an ``empty`` mask (DVIS++).
+        options: See :class:`SetCriterion`.
     """
 
     def __init__(
@@ -37,26 +32,10 @@ class FrameCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         absent_objects: AbsentObjects = "left_out",
+        **options: Unpack[CriterionOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            matcher,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            no_object_weight=no_object_weight,
-            num_points=num_points,
-            oversample_ratio=oversample_ratio,
-            importance_sample_ratio=importance_sample_ratio,
-        )
+        super().__init__(num_classes, matcher, **options)
         self.absent_objects = absent_objects
 
     def forward(

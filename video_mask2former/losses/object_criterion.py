@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from video_mask2former import distributed
-from video_mask2former.losses.criterion import LossNormalizer, Match, SetCriterion
+from video_mask2former.losses.criterion import CriterionOptions, LossNormalizer, Match, SetCriterion
 from video_mask2former.losses.first_appearance import frames_as_clips
 from video_mask2former.losses.label_assignment import UNASSIGNED, Appearance, assign_new_objects
 from video_mask2former.losses.matcher import HungarianMatcher
@@ -76,14 +77,8 @@ class ObjectCriterion(SetCriterion):
     Args:
         num_classes: K, without "no object".
         matcher: Assigns queries to instances.
-        class_weight: Weight of the cross-entropy over K + 1 classes.
-        mask_weight: Weight of the binary cross-entropy on points.
-        dice_weight: Weight of the dice loss on points.
         similarity_weight: Weight of the similarity loss.
-        no_object_weight: Weight of "no object" inside the cross-entropy.
-        num_points: Points per instance and frame, P.
-        oversample_ratio: Candidates per point when the uncertain ones are chosen.
-        importance_sample_ratio: Share of the points chosen for their uncertainty.
+        options: See :class:`SetCriterion`.
     """
 
     def __init__(
@@ -91,37 +86,11 @@ class ObjectCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
         similarity_weight: float = 0.5,
-        no_object_weight: float = 0.1,
-        num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
+        **options: Unpack[CriterionOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            matcher,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            no_object_weight=no_object_weight,
-            num_points=num_points,
-            oversample_ratio=oversample_ratio,
-            importance_sample_ratio=importance_sample_ratio,
-        )
-        self.frame_criterion = SetCriterion(
-            num_classes,
-            matcher,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            no_object_weight=no_object_weight,
-            num_points=num_points,
-            oversample_ratio=oversample_ratio,
-            importance_sample_ratio=importance_sample_ratio,
-        )
+        super().__init__(num_classes, matcher, **options)
+        self.frame_criterion = SetCriterion(num_classes, matcher, **options)
         self.similarity_weight = similarity_weight
 
     def forward(  # type: ignore[override]

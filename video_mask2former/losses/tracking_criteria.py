@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Unpack
 
 from video_mask2former.losses.contrast import (
     ClassMemory,
@@ -21,7 +22,7 @@ from video_mask2former.losses.contrast import (
     reference_chain_items,
     refined_items,
 )
-from video_mask2former.losses.criterion import LossNormalizer, Match, SetCriterion, at_least_float32
+from video_mask2former.losses.criterion import CriterionOptions, LossNormalizer, Match, SetCriterion, at_least_float32
 from video_mask2former.losses.first_appearance import UNSEEN, Assignments, FirstAppearanceCriterion, is_seen
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.mask_logits import MaskLogits
@@ -34,17 +35,11 @@ class TrackerCriterion(FirstAppearanceCriterion):
     Args:
         num_classes: K, without "no object".
         matcher: Assigns queries to instances.
-        class_weight: Weight of the cross-entropy over K + 1 classes.
-        mask_weight: Weight of the binary cross-entropy on points.
-        dice_weight: Weight of the dice loss on points.
-        no_object_weight: Weight of "no object" inside the cross-entropy.
-        num_points: Points per instance and frame, P.
-        oversample_ratio: Candidates per point when the uncertain ones are chosen.
-        importance_sample_ratio: Share of the points chosen for their uncertainty.
         guided_share: Share of the training in which the segmenter's predictions are matched.
         contrast_weight: Of the contrastive loss on what the tracker refers to; 0 leaves it out.
         classes_of_last_frame: Train objects that are absent from the last frame as "no object", as the published DVIS
             does and DVIS++ does not.
+        options: See :class:`SetCriterion`.
     """
 
     def __init__(
@@ -52,28 +47,12 @@ class TrackerCriterion(FirstAppearanceCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         guided_share: float = 0.5,
         contrast_weight: float = 2.0,
         classes_of_last_frame: bool = False,
+        **options: Unpack[CriterionOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            matcher,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            no_object_weight=no_object_weight,
-            num_points=num_points,
-            oversample_ratio=oversample_ratio,
-            importance_sample_ratio=importance_sample_ratio,
-        )
+        super().__init__(num_classes, matcher, **options)
         self.guided_share = guided_share
         self.contrast_weight = contrast_weight
         self.classes_of_last_frame = classes_of_last_frame
@@ -131,16 +110,10 @@ class RefinerCriterion(SetCriterion):
     Args:
         num_classes: K, without "no object".
         matcher: Assigns queries to instances.
-        class_weight: Weight of the cross-entropy over K + 1 classes.
-        mask_weight: Weight of the binary cross-entropy on points.
-        dice_weight: Weight of the dice loss on points.
-        no_object_weight: Weight of "no object" inside the cross-entropy.
-        num_points: Points per instance and frame, P.
-        oversample_ratio: Candidates per point when the uncertain ones are chosen.
-        importance_sample_ratio: Share of the points chosen for their uncertainty.
         guided_share: Share of the training in which the tracker's predictions are matched.
         contrast_weight: Of the contrastive loss between tracks; 0 leaves it out.
         classes_of_last_frame: See :class:`TrackerCriterion`.
+        options: See :class:`SetCriterion`.
     """
 
     def __init__(
@@ -148,29 +121,13 @@ class RefinerCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         guided_share: float = 0.5,
         contrast_weight: float = 2.0,
         classes_of_last_frame: bool = False,
+        **options: Unpack[CriterionOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            matcher,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            no_object_weight=no_object_weight,
-            num_points=num_points,
-            oversample_ratio=oversample_ratio,
-            importance_sample_ratio=importance_sample_ratio,
-        )
-        self.num_points_per_frame = num_points
+        super().__init__(num_classes, matcher, **options)
+        self.num_points_per_frame = self.num_points
         self.guided_share = guided_share
         self.contrast_weight = contrast_weight
         self.classes_of_last_frame = classes_of_last_frame
