@@ -48,6 +48,7 @@ MaskQualityChoice = Literal["none", "model", "original"]
 """How scores count how sure masks are of themselves; see ``InferenceSettings.mask_quality``."""
 Count = Annotated[int, Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
+NonNegative = Annotated[float, Range(at_least=0)]
 
 
 def parse_value(value: object, hint: Any, key: str, origin: str) -> Any:

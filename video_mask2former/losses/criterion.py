@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from video_mask2former.losses.mask_losses import dice, sigmoid_cross_entropy
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.mask_logits import multiply
 from video_mask2former.ops import point_sample, select_uncertain_points
+from video_mask2former.option_values import NonNegative, PositiveInt, Range, Share
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 Match = tuple[Tensor, Tensor]
@@ -50,13 +52,13 @@ class LossNormalizer:
 class CriterionOptions(TypedDict, total=False):
     """The options of :class:`SetCriterion` that criteria built on it hand on."""
 
-    class_weight: float
-    mask_weight: float
-    dice_weight: float
-    no_object_weight: float
-    num_points: int
-    oversample_ratio: float
-    importance_sample_ratio: float
+    class_weight: NonNegative
+    mask_weight: NonNegative
+    dice_weight: NonNegative
+    no_object_weight: NonNegative
+    num_points: PositiveInt
+    oversample_ratio: Annotated[float, Range(at_least=1)]
+    importance_sample_ratio: Share
 
 
 class SetCriterion(Criterion):
@@ -86,13 +88,13 @@ class SetCriterion(Criterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
-        no_object_weight: float = 0.1,
-        num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
+        class_weight: NonNegative = 2.0,
+        mask_weight: NonNegative = 5.0,
+        dice_weight: NonNegative = 5.0,
+        no_object_weight: NonNegative = 0.1,
+        num_points: PositiveInt = 12544,
+        oversample_ratio: Annotated[float, Range(at_least=1)] = 3.0,
+        importance_sample_ratio: Share = 0.75,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
