@@ -22,7 +22,7 @@ KERNELS := $(wildcard video_mask2former/ops/csrc/*)
 
 PYTEST := OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest --quiet --numprocesses 2 --dist loadfile
 REFERENCE := $(CURDIR)/build/reference
-REFERENCE_TESTS := ops/test_extension.py ops/test_ms_deform_attn.py ops/test_ms_deform_attn_reference.py \
+REFERENCE_TESTS := ops/test_extension.py test_rle.py ops/test_ms_deform_attn.py ops/test_ms_deform_attn_reference.py \
   models/test_published_numbers.py models/test_video_mask2former.py engine/test_video_training.py \
   recipes/test_api.py cli/test_predict.py
 

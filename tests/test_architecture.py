@@ -28,6 +28,7 @@ ROWS = [
         "structures",
         "mask_logits",
         "messages",
+        "kernel_library",
         "documents",
         "option_values",
         "config",

@@ -1,4 +1,4 @@
-"""Pixel counts recovered from IoU are exact, on masks of any shape and size."""
+"""Pixel counts are exact, on masks of any shape and size."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 from video_mask2former.metrics.track_overlap import (
-    mask_areas,
-    mask_boxes,
-    mask_intersections,
     track_areas,
     track_intersections,
     track_iou,
 )
-from video_mask2former.rle import encode_masks
+from video_mask2former.rle import encode_masks, rle_areas, rle_boxes, rle_intersections
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (100, 80), (1080, 1920)])
@@ -22,16 +19,16 @@ def test_intersections_are_exact(size):
     first, second = rng.random((3, *size)) < 0.7, rng.random((4, *size)) < 0.3
     first[0], second[0] = True, False
     expected = np.einsum("ahw,bhw->ab", first.astype(np.int64), second.astype(np.int64))
-    got = mask_intersections(encode_masks(first), encode_masks(second))
+    got = rle_intersections(encode_masks(first), encode_masks(second))
     assert got.dtype == np.int64
     np.testing.assert_array_equal(got, expected)
-    np.testing.assert_array_equal(mask_areas(encode_masks(first)), first.sum((1, 2)))
+    np.testing.assert_array_equal(rle_areas(encode_masks(first)), first.sum((1, 2)))
 
 
 def test_nothing_to_compare():
     [rle] = encode_masks(np.ones((1, 4, 4), bool))
-    assert mask_intersections([], [rle]).shape == (0, 1)
-    assert mask_intersections([rle], []).shape == (1, 0)
+    assert rle_intersections([], [rle]).shape == (0, 1)
+    assert rle_intersections([rle], []).shape == (1, 0)
     assert track_areas([]) == []
     assert track_iou([], []).shape == (0, 0)
 
@@ -59,7 +56,7 @@ def test_tracks_sum_over_frames(make_track):
 def test_any_number_of_masks(num_masks):
     masks = np.arange(num_masks)[:, None, None] > np.arange(700).reshape(1, 20, 35)
     rles = encode_masks(masks)
-    np.testing.assert_array_equal(mask_areas(rles), masks.sum((1, 2)))
-    assert mask_boxes(rles).shape == (num_masks, 4)
+    np.testing.assert_array_equal(rle_areas(rles), masks.sum((1, 2)))
+    assert rle_boxes(rles).shape == (num_masks, 4)
     expected = np.minimum.outer(masks.sum((1, 2)), masks.sum((1, 2)))
-    np.testing.assert_array_equal(mask_intersections(rles, rles), expected)
+    np.testing.assert_array_equal(rle_intersections(rles, rles), expected)

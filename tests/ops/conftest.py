@@ -63,7 +63,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compiler() -> str:
     """A C++ compiler's name."""
     name = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)

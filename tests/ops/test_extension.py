@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import video_mask2former
+from video_mask2former.kernel_library import LIBRARY_PATH, load_library
 from video_mask2former.ops import extension_status
-from video_mask2former.ops._extension import LIBRARY_PATH, load_library
 
 ROOT = Path(__file__).parents[2]
 USE_TWICE = """

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from video_mask2former.kernel_library import log_reference_in_use
 from video_mask2former.ops import extension_status, ms_deform_attn_kernels
-from video_mask2former.ops._extension import log_reference_in_use
 from video_mask2former.ops.ms_deform_attn_arguments import computed_in
 from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward
 

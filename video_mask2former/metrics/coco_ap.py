@@ -14,9 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from video_mask2former.metrics.average_precision import mean_defined
 from video_mask2former.metrics.evaluator import check_new
 from video_mask2former.metrics.track_comparison import check_same_video
-from video_mask2former.metrics.track_overlap import mask_areas
 from video_mask2former.metrics.ytvis_ap import SUMMARY_KEYS
-from video_mask2former.rle import Rle, encode_masks
+from video_mask2former.rle import Rle, encode_masks, rle_areas
 from video_mask2former.structures import Track, VideoInstances
 
 # what COCOeval.accumulate reads of one image, class and area range
@@ -97,7 +96,7 @@ class CocoApEvaluator:
         """COCO annotations of an image; instances without a mask have an empty one."""
         [empty] = encode_masks(np.zeros((1, *instances.size), bool))
         masks = [track.segmentations.get(0, empty) for track in instances.tracks]
-        areas = mask_areas(masks)
+        areas = rle_areas(masks)
         return [
             self._annotation(index, track, masks[index], float(areas[index]), instances.video_id)
             for index, track in enumerate(instances.tracks)

@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from video_mask2former.metrics.average_precision import UNDEFINED
 from video_mask2former.metrics.evaluator import check_new
 from video_mask2former.metrics.track_comparison import check_same_video
-from video_mask2former.metrics.track_overlap import mask_areas, mask_intersections, masks_by_frame
-from video_mask2former.rle import Rle
+from video_mask2former.metrics.track_overlap import masks_by_frame
+from video_mask2former.rle import Rle, rle_areas, rle_intersections, rle_iou
 from video_mask2former.structures import Track, VideoInstances
 
 LOCALIZATION_THRESHOLDS = np.arange(1, 20) / 20
@@ -156,9 +156,9 @@ def _compare_frames(
     for frame_index in sorted({*object_masks, *prediction_masks}):
         rows, row_masks = _not_empty(*object_masks.get(frame_index, nothing))
         columns, column_masks = _not_empty(*prediction_masks.get(frame_index, nothing))
-        iou = _iou(row_masks, column_masks)
+        iou = rle_iou(row_masks, column_masks)
         crowd_rows, crowd_row_masks = crowd_masks.get(frame_index, nothing)
-        inside = mask_intersections(crowd_row_masks, column_masks) / np.maximum(mask_areas(column_masks), 1)
+        inside = rle_intersections(crowd_row_masks, column_masks) / np.maximum(rle_areas(column_masks), 1)
         if not is_class_agnostic:
             iou *= _same_class([objects[row] for row in rows], [predictions[column] for column in columns])
             inside *= _same_class([crowds[row] for row in crowd_rows], [predictions[column] for column in columns])
@@ -168,13 +168,8 @@ def _compare_frames(
 
 
 def _not_empty(indices: Sequence[int], masks: Sequence[Rle]) -> tuple[list[int], list[Rle]]:
-    kept = np.flatnonzero(mask_areas(masks)).tolist()
+    kept = np.flatnonzero(rle_areas(masks)).tolist()
     return [indices[index] for index in kept], [masks[index] for index in kept]
-
-
-def _iou(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
-    shared = mask_intersections(first, second)
-    return shared / np.maximum(mask_areas(first)[:, None] + mask_areas(second)[None] - shared, 1)
 
 
 def _same_class(first: Sequence[Track], second: Sequence[Track]) -> np.ndarray:

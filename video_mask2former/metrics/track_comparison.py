@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_mask2former.metrics.track_overlap import mask_boxes, track_areas, track_iou
+from video_mask2former.metrics.track_overlap import track_areas, track_iou
+from video_mask2former.rle import rle_boxes
 from video_mask2former.structures import Track, VideoInstances
 
 # predictions beyond the 100 best of a class in a video never count
@@ -147,7 +148,7 @@ def _traits(tracks: Sequence[Track]) -> TrackTraits:
 
 def _motion_iou(track: Track) -> float:
     frame_indices = np.array(sorted(track.segmentations), np.int64)
-    boxes = mask_boxes([track.segmentations[index] for index in frame_indices.tolist()])
+    boxes = rle_boxes([track.segmentations[index] for index in frame_indices.tolist()])
     is_visible = boxes[:, 2] > 0
     frame_indices, boxes = frame_indices[is_visible], boxes[is_visible]
     is_followed = np.diff(frame_indices) == 1

@@ -5,49 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from video_mask2former.rle import Rle, rle_iou
+from video_mask2former.rle import Rle, rle_areas, rle_intersections
 from video_mask2former.structures import Track
-
-# pycocotools 2.0.11 keeps the number of masks in 8 bits on the way, and fails with numpy 2 for more
-_MAX_AREAS = 255
-
-
-def mask_areas(masks: Sequence[Rle]) -> np.ndarray:
-    """Pixels of each mask, ``(N,)`` int64."""
-    chunks = [list(masks[start : start + _MAX_AREAS]) for start in range(0, len(masks), _MAX_AREAS)]
-    areas = [np.asarray(coco_mask.area(chunk)).astype(np.int64) for chunk in chunks]
-    return np.concatenate(areas) if areas else np.zeros(0, np.int64)
-
-
-def mask_boxes(masks: Sequence[Rle]) -> np.ndarray:
-    """Tight box of each mask as (x, y, width, height), zeros for an empty one, ``(N, 4)`` float64."""
-    if not masks:
-        return np.zeros((0, 4))
-    return np.asarray(coco_mask.toBbox(list(masks)), np.float64)
-
-
-def mask_intersections(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
-    """Pixels shared by every pair of masks, ``(len(first), len(second))`` int64.
-
-    The C routine behind it gives the ratio i / (a + b - i) of whole numbers; the whole number i is recovered from it
-    exactly, since rounding errors are about 1e-16 of i.
-    """
-    iou = rle_iou(first, second)
-    if (iou < 0).any():
-        row, column = np.argwhere(iou < 0)[0]
-        raise ValueError(
-            f"masks must have one size, got {first[row]['size']} and {second[column]['size']}. "
-            "Resize the predicted masks to the size of the annotated video."
-        )
-    total = mask_areas(first)[:, None] + mask_areas(second)[None]
-    return np.rint(iou * total / (1 + iou)).astype(np.int64)
 
 
 def track_areas(tracks: Sequence[Track]) -> list[np.ndarray]:
     """Pixels of each track on each frame it has a mask on (in the order of its ``segmentations``)."""
-    areas = mask_areas([rle for track in tracks for rle in track.segmentations.values()])
+    areas = rle_areas([rle for track in tracks for rle in track.segmentations.values()])
     ends = np.cumsum([len(track.segmentations) for track in tracks], dtype=np.int64)
     return np.split(areas, ends[:-1]) if tracks else []
 
@@ -59,7 +24,7 @@ def track_intersections(first: Sequence[Track], second: Sequence[Track]) -> np.n
     for frame_index, (rows, row_masks) in first_masks.items():
         if frame_index in second_masks:
             columns, column_masks = second_masks[frame_index]
-            shared[np.ix_(rows, columns)] += mask_intersections(row_masks, column_masks)
+            shared[np.ix_(rows, columns)] += rle_intersections(row_masks, column_masks)
     return shared
 
 

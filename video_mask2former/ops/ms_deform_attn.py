@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from video_mask2former.ops._extension import loaded, log_reference_in_use
+from video_mask2former.kernel_library import loaded, log_reference_in_use
 from video_mask2former.ops.ms_deform_attn_arguments import check_arguments, computed_in, flat_shapes
 from video_mask2former.ops.ms_deform_attn_kernels import MSDeformAttnKernels
 from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward

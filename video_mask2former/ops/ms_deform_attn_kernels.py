@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from video_mask2former.ops._extension import extension_status, log_reference_in_use
+from video_mask2former.kernel_library import extension_status, log_reference_in_use
 from video_mask2former.ops.ms_deform_attn_arguments import check_arguments, computed_in
 from video_mask2former.ops.ms_deform_attn_reference import ms_deform_attn_backward, ms_deform_attn_forward
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from video_mask2former.messages import shortened
-from video_mask2former.rle import Rle, check_runs, check_size, compress_counts, run_lengths
+from video_mask2former.rle import Rle, check_rles, check_size, compress_counts
 from video_mask2former.video_io.frame_rate import parse_frame_rate
 
 MAX_INDEX = 10_000_000
@@ -92,13 +92,16 @@ def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
     counts = require(value, "counts", (str, list), place)
     try:
         check_size((height, width))
-        if isinstance(counts, str):
-            check_runs(run_lengths(counts), (height, width))
-        else:
+        if isinstance(counts, list):
             counts = compress_counts(counts, (height, width))
     except ValueError as error:
         raise ValueError(f"{place}: the RLE cannot be read, {error}") from error
-    return Rle(size=[height, width], counts=counts)
+    rle = Rle(size=[height, width], counts=counts)
+    try:
+        check_rles([rle])
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    return rle
 
 
 def dataset_category(label: int, category_ids: CategoryIds | None) -> int:

@@ -1,14 +1,14 @@
 // The library's C interface, called from ms_deform_attn_kernels.py. It knows nothing of torch or Python, so one build
 // serves every version of both.
 
+#include "library.h"
+
 #include <algorithm>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "ms_deform_attn.h"
-
-#define VM2F_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace vm2f {
 

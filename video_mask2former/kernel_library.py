@@ -1,7 +1,7 @@
 """Finds the library of compiled kernels and says what came of it.
 
-The library is plain C++ behind a C interface that knows nothing of torch or Python (see ``csrc/ms_deform_attn.h``), so
-one build serves every version of both; what must fit is the interface version.
+The library is plain C++ behind a C interface that knows nothing of torch or Python (see ``ops/csrc``), so one build
+serves every version of both; what must fit is the interface version, and that all functions are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from pathlib import Path
 from video_mask2former._version import __version__
 
 INTERFACE_VERSION = 1
-LIBRARY_PATH = Path(__file__).with_name("_kernels.so")
+FUNCTIONS = (
+    *("vm2f_interface_version", "vm2f_cpu_variant"),
+    *("vm2f_ms_deform_attn_forward_cpu", "vm2f_ms_deform_attn_backward_cpu"),
+    *("vm2f_rle_measure", "vm2f_rle_decode", "vm2f_rle_encode"),
+)
+"""Of the CPU part; a library that lacks one is of another version."""
+
+LIBRARY_PATH = Path(__file__).with_name("ops") / "_kernels.so"
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +65,10 @@ def load_library(path: Path) -> tuple[ctypes.CDLL | None, ExtensionStatus]:
         needed = f"video_mask2former {__version__} needs {INTERFACE_VERSION}"
         problem = f"{path} has interface version {version}, {needed}; {advice}"
         return None, ExtensionStatus(path, None, None, problem)
+    missing = [name for name in FUNCTIONS if not hasattr(library, name)]
+    if missing:
+        problem = f"{path} is of another version of video_mask2former, it lacks {missing[0]}; {advice}"
+        return None, ExtensionStatus(path, None, None, problem)
     library.vm2f_cpu_variant.restype = ctypes.c_char_p
     cpu = library.vm2f_cpu_variant().decode()
     if not hasattr(library, "vm2f_cuda_version"):
@@ -72,7 +83,7 @@ def loaded() -> tuple[ctypes.CDLL | None, ExtensionStatus]:
     """The package's own library, opened once; a library that is there but of no use is warned about."""
     library, status = load_library(LIBRARY_PATH)
     if library is None and status.path.exists():
-        logger.warning("The compiled kernels are not used, plain torch serves: %s.", status.problem)
+        logger.warning("The compiled kernels are not used, plain torch and numpy serve: %s.", status.problem)
     return library, status
 
 
