@@ -24,6 +24,7 @@ from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model, load_into
+from video_mask2former.recipes.overrides import device_of, override
 from video_mask2former.recipes.source import config_of_checkpoint, read_config
 from video_mask2former.recipes.tasks import build_task
 from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
@@ -65,7 +66,8 @@ def load(
         weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
             Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
             unless ``config`` brings its own.
-        overrides: Options to change: ``["model.num_queries=20"]`` or ``{"model.num_queries": 20}``.
+        overrides: Options to change: ``["model.num_queries=20"]`` or ``{"model.num_queries": 20}``; detectron2's
+            names (``MODEL.DEVICE=cpu``) are understood, too.
         device: Where the model goes: ``cpu``, ``cuda``, ``cuda:1``, ...; None is a GPU if there is one.
         dtype: Type of its parameters; None is float32, or float64 where the checkpoint is.
         allow_class_mismatch: Accept a checkpoint with another number of classes, leaving the class head untrained.
@@ -102,7 +104,7 @@ def load_with_config(
     allow_partial: bool = False,
 ) -> tuple[Segmenter, Config]:
     """As :func:`load`, and return the whole configuration beside the model."""
-    place = distributed.choose_device(device)
+    place = distributed.choose_device(device_of(overrides) if device is None else device)
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
     checkpoint = bundled if weights is None else read_checkpoint(weights)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
@@ -161,7 +163,7 @@ def train(
         FloatingPointError: If the loss stays infinite or NaN.
     """
     settings = training_config(config, weights, overrides, output)
-    place = distributed.choose_device(device)
+    place = distributed.choose_device(device_of(overrides) if device is None else device)
     with distributed.process_group(place.type):
         return training.train(settings, Path(output), place, resume=resume)
 
@@ -253,13 +255,16 @@ def training_config(
     output: str | os.PathLike[str] | None = None,
 ) -> Config:
     """The configuration of a training with the arguments of :func:`train`."""
-    settings, _ = _read_source(config, (), has_weights=True)
     bundled = bundled_weights(config)
-    if bundled is not None:
+    if bundled is None:
+        settings, _ = _read_source(config, overrides, has_weights=True)
+    else:
+        settings, _ = _read_source(config, (), has_weights=True)
         settings = apply_overrides(settings, {**_OF_ITS_OWN_TRAINING, "training.init_weights": os.fspath(bundled)})
+        settings = override(settings, overrides)
     given = {"training.init_weights": weights, "training.output": output}
     last = {name: os.fspath(path) for name, path in given.items() if path is not None}
-    return apply_overrides(apply_overrides(settings, overrides), last)
+    return apply_overrides(settings, last)
 
 
 def _parameter_dtype(checkpoint: Checkpoint | None) -> torch.dtype:
@@ -274,7 +279,7 @@ def _read_source(
 ) -> tuple[Config, Checkpoint | None]:
     """The configuration, and the checkpoint that came with it, if one did and no other is wanted."""
     if isinstance(config, Config):
-        return apply_overrides(config, overrides), None
+        return override(config, overrides), None
     path = bundled_weights(config)
     if path is not None and (path / HUGGINGFACE_CONFIG).is_file():
         return read_config(path, overrides), None if has_weights else read_checkpoint(path)

@@ -11,8 +11,6 @@ import torch
 import yaml
 
 from video_mask2former.cli import main
-from video_mask2former.cli.detectron2_overrides import normalise_overrides
-from video_mask2former.config import Config, apply_overrides
 from video_mask2former.engine import load_state, read_records
 
 SIZE = (48, 64)
@@ -246,29 +244,3 @@ def test_errors_of_the_machine_come_with_advice(run, tmp_path, capsys, monkeypat
     monkeypatch.setattr("video_mask2former.recipes.training.train", fail)
     assert main(["train", "--config", str(run[0]), "--output", str(tmp_path), "--device", "cpu"]) == 1
     assert message in capsys.readouterr().err
-
-
-def test_detectron2_overrides_are_translated() -> None:
-    words = ["SOLVER.IMS_PER_BATCH", "8", "SOLVER.STEPS", "(100, 200)", "MODEL.WEIGHTS", "a b.pkl", "OUTPUT_DIR", "out"]
-    words += ["SOLVER.BASE_LR", "1e-5", "DATASETS.TRAIN", "('x', 'y')", "SOLVER.AMP.ENABLED", "False"]
-    words += ["training.max_steps", "7", "data.num_frames=3", "INPUT.MIN_SIZE_TRAIN", "360"]
-    config = apply_overrides(Config(), normalise_overrides(words))
-
-    training, data = config.training, config.data
-    assert (training.batch_size, training.decay_steps, training.learning_rate) == (8, (100, 200), 1e-5)
-    assert (training.init_weights, training.output, training.amp_dtype) == ("a b.pkl", "out", "float32")
-    assert (training.max_steps, data.num_frames) == (7, 3)
-    assert (data.train, data.short_sides) == (("x", "y"), (360,))
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["SOLVER.MAX_ITR", "3"], "unknown detectron2 key 'SOLVER.MAX_ITR'.*SOLVER.MAX_ITER"),
-        (["MODEL.META_ARCHITECTURE", "X"], "cannot be changed on the command line"),
-        (["SOLVER.MAX_ITER"], "has no value"),
-    ],
-)
-def test_wrong_detectron2_overrides_are_named(words: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        normalise_overrides(words)

@@ -15,7 +15,8 @@ import video_mask2former as vm2f
 from video_mask2former.api import DEMO_NAME
 from video_mask2former.cli import make_parser
 from video_mask2former.cli.detectron2_overrides import normalise_overrides
-from video_mask2former.config import Config, apply_overrides
+from video_mask2former.config import Config
+from video_mask2former.recipes.overrides import override
 from video_mask2former.recipes.source import read_config, shipped_configs
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def check_command(words: list[str]) -> None:
     is_shipped = name in shipped_configs()
     assert is_shipped or not name or name == DEMO_NAME or name.endswith("/") or Path(name).suffix, name
     overrides = normalise_overrides([word for word in words if re.match(r"[\w.]+=", word)])
-    apply_overrides(read_config(name) if is_shipped else Config(), overrides)
+    override(read_config(name) if is_shipped else Config(), overrides)
 
 
 def check_script(script: Path, words: list[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.detectron2_overrides import normalise_overrides
 from video_mask2former.cli.loose_words import allow_words_anywhere
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former.config import to_yaml
     from video_mask2former.convert import read_checkpoint, write_checkpoint
 
+    args.overrides = normalise_overrides(args.overrides)
     checkpoint = read_checkpoint(args.input)
     config = _find_config(args, checkpoint)
     weights, report = _our_weights(checkpoint, config, args.input)

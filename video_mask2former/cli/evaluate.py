@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.detectron2_overrides import move_into_flags, normalise_overrides
 from video_mask2former.cli.loose_words import allow_words_anywhere
 from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
 from video_mask2former.config import InferenceSettings
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former.api import bundled_weights
     from video_mask2former.tasks.table import task_of_results
 
+    args.overrides = move_into_flags(args, normalise_overrides(args.overrides))
     if (args.results is None) == (args.config is None):
         raise ValueError("give either --results, or a model with --config and --weights.")
     if args.results is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_mask2former.cli.detectron2_overrides import move_into_flags, normalise_overrides
 from video_mask2former.cli.loose_words import allow_words_anywhere
 from video_mask2former.cli.option_flags import add_option_flags, flags_as_overrides
 from video_mask2former.config.inference import PUBLISHED, InferenceSettings
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
+    overrides = move_into_flags(args, overrides)
     if not words:
         raise ValueError("give at least one input: a video, an image, a folder or a glob.")
     inputs = find_inputs(words)
@@ -158,15 +161,22 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Inputs and options of the configuration; a file that exists is an input, whatever its name looks like."""
-    overrides = [
-        word
-        for word in words
-        if "=" in word
-        and word.split("=")[0].replace(".", "").replace("_", "").isalnum()
-        and "." in word.split("=")[0]
-        and not os.path.exists(word)
-    ]
-    return [word for word in words if word not in overrides], overrides
+    from video_mask2former.convert.detectron2_keys import KEYS
+
+    inputs: list[str] = []
+    overrides: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        key = word.split("=")[0]
+        if os.path.exists(word) or not ("." in key and key.replace(".", "").replace("_", "").isalnum()):
+            inputs.append(word)
+        elif "=" in word:
+            overrides.append(word)
+        elif key.isupper() and key in KEYS:  # detectron2's two words
+            overrides += normalise_overrides([word, *itertools.islice(remaining, 1)])
+        else:
+            inputs.append(word)
+    return inputs, overrides
 
 
 def _check_cameras(inputs: Sequence[Any], args: argparse.Namespace) -> None:

@@ -132,9 +132,9 @@ def _explained(error: Exception) -> str | None:
 
 def _read_config(args: argparse.Namespace) -> Config:
     from video_mask2former.api import training_config
-    from video_mask2former.cli.detectron2_overrides import normalise_overrides
+    from video_mask2former.cli.detectron2_overrides import move_into_flags, normalise_overrides
 
-    overrides = normalise_overrides(args.overrides)
+    overrides = move_into_flags(args, normalise_overrides(args.overrides))
     source = args.config
     if source is None:
         source = Path(args.output or ".") / "config.yaml"

@@ -84,9 +84,12 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         _check_type(key, value, origin)
     flat = DEFAULTS | given
     options: dict[str, Any] = {}
+    absent = "MODEL.RESNETS." if flat["MODEL.BACKBONE.NAME"] == "D2SwinTransformer" else "MODEL.SWIN."
     for key, value in flat.items():
         rule = KEYS[key]
         if isinstance(rule, Built):
+            if key.startswith(absent):
+                continue  # whole configurations have the keys of both backbones
             if value not in rule.values:
                 expected = " or ".join(repr(choice) for choice in rule.values)
                 raise ValueError(f"{key} must be {expected}, got {shortened(value)} in {origin}: {rule.reason}.")

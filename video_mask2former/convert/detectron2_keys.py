@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
+from video_mask2former.convert.detectron2_defaults import DETECTRON2, MASK2FORMER, MINVIS, VIDEO
+from video_mask2former.convert.detectron2_other_keys import OTHER_KEYS
 from video_mask2former.convert.tracked_config import DECODERS, TRACKED_KEYS
 from video_mask2former.convert.vita_config import VITA_KEYS
 
@@ -197,78 +199,23 @@ _SOLVER: dict[str, Rule] = {
     "VERSION": Unused("the version of detectron2's key names"),
 }
 
-KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS | TRACKED_KEYS
+KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS | TRACKED_KEYS | OTHER_KEYS
 
-# What the published code and detectron2 take where a file does not say.
+_ADDED = {
+    key: value
+    for key, value in (MASK2FORMER | VIDEO | MINVIS).items()
+    if isinstance(KEYS[key], (Option, Combined))  # the others say nothing, or have one value
+}
+
 DEFAULTS: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "MaskFormer",
-    "MODEL.WEIGHTS": "",
-    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
-    "MODEL.RESNETS.DEPTH": 50,
-    "MODEL.SWIN.EMBED_DIM": 96,
-    "MODEL.SWIN.DEPTHS": [2, 2, 6, 2],
-    "MODEL.SWIN.NUM_HEADS": [3, 6, 12, 24],
-    "MODEL.SWIN.WINDOW_SIZE": 7,
-    "MODEL.SWIN.DROP_PATH_RATE": 0.3,
-    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 54,
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 256,
-    "MODEL.SEM_SEG_HEAD.MASK_DIM": 256,
-    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 0,
-    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS": 4,
-    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": 8,
-    "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": "MultiScaleMaskedTransformerDecoder",
-    "MODEL.MASK_FORMER.NO_OBJECT_WEIGHT": 0.1,
-    "MODEL.MASK_FORMER.CLASS_WEIGHT": 1.0,
-    "MODEL.MASK_FORMER.MASK_WEIGHT": 20.0,
-    "MODEL.MASK_FORMER.DICE_WEIGHT": 1.0,
-    "MODEL.MASK_FORMER.NHEADS": 8,
-    "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 2048,
-    "MODEL.MASK_FORMER.DEC_LAYERS": 6,
-    "MODEL.MASK_FORMER.HIDDEN_DIM": 256,
-    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 100,
-    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": True,
-    "MODEL.MASK_FORMER.TEST.INSTANCE_ON": False,
-    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON": False,
-    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": 0.0,
-    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.0,
-    "DATASETS.TRAIN": [],
-    "DATASETS.TEST": [],
-    "INPUT.SAMPLING_FRAME_NUM": 2,
-    "INPUT.SAMPLING_FRAME_RANGE": 20,
-    "INPUT.MIN_SIZE_TRAIN": [800],
-    "INPUT.MAX_SIZE_TRAIN": 1333,
-    "INPUT.MIN_SIZE_TEST": 800,
-    "INPUT.MAX_SIZE_TEST": 1333,
-    "INPUT.RANDOM_FLIP": "horizontal",
-    "INPUT.AUGMENTATIONS": [],
-    "INPUT.COLOR_AUG_SSD": False,
-    "INPUT.CROP.ENABLED": False,
-    "INPUT.CROP.TYPE": "relative_range",
-    "INPUT.CROP.SIZE": [0.9, 0.9],
-    "INPUT.IMAGE_SIZE": 1024,
-    "INPUT.MIN_SCALE": 0.1,
-    "INPUT.MAX_SCALE": 2.0,
     "INPUT.LSJ_AUG.ENABLED": False,
     "INPUT.LSJ_AUG.IMAGE_SIZE": 1024,
     "INPUT.LSJ_AUG.MIN_SCALE": 0.1,
     "INPUT.LSJ_AUG.MAX_SCALE": 2.0,
-    "INPUT.DATASET_MAPPER_NAME": "mask_former_semantic",
-    "DATALOADER.NUM_WORKERS": 4,
-    "SOLVER.IMS_PER_BATCH": 16,
-    "SOLVER.BASE_LR": 0.001,
-    "SOLVER.BACKBONE_MULTIPLIER": 0.1,
-    "SOLVER.MAX_ITER": 40000,
-    "SOLVER.STEPS": [30000],
-    "SOLVER.GAMMA": 0.1,
-    "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
     "SOLVER.POLY_LR_POWER": 0.9,
-    "SOLVER.WARMUP_FACTOR": 0.001,
-    "SOLVER.WARMUP_ITERS": 1000,
-    "SOLVER.WEIGHT_DECAY": 0.0001,
-    "SOLVER.CLIP_GRADIENTS.ENABLED": False,
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 1.0,
-    "SOLVER.AMP.ENABLED": False,
-    "SOLVER.CHECKPOINT_PERIOD": 5000,
-    "TEST.EVAL_PERIOD": 0,
-    "TEST.DETECTIONS_PER_IMAGE": 100,
+    **DETECTRON2,
+    **_ADDED,
 }
+"""What is taken where a file does not say: the published defaults, or what all published files say."""

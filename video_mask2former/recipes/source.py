@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from video_mask2former.config import Config, Overrides, apply_overrides, config_from_mapping, load_config
+from video_mask2former.config import Config, Overrides, config_from_mapping, load_config
 from video_mask2former.convert import (
     Checkpoint,
     convert_detectron2_config,
@@ -14,6 +14,7 @@ from video_mask2former.convert import (
 )
 from video_mask2former.documents import MAX_YAML_LENGTH, check_plain, parse_yaml, read_text
 from video_mask2former.recipes.model import check_parts
+from video_mask2former.recipes.overrides import override, override_detectron2
 
 _CONFIG_FOLDER = "configs"
 
@@ -25,7 +26,7 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
         source: One of: a YAML file of this package or of detectron2; a Hugging Face folder with a ``config.json``; or
             the name of a shipped configuration, such as ``ytvis_2019/r50`` or ``configs/ytvis_2019/r50.yaml``.
         overrides: ``section.option=value``, or a mapping from option to value; they win over the source, whatever its
-            kind.
+            kind. Options may have detectron2's names (``SOLVER.MAX_ITER=100``).
 
     Raises:
         FileNotFoundError: If there is no such file, folder or name.
@@ -33,13 +34,14 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
     """
     path = Path(source)
     if path.is_dir():
-        return _checked(apply_overrides(config_from_mapping(read_huggingface_config(path), str(path)), overrides), path)
+        return _checked(override(config_from_mapping(read_huggingface_config(path), str(path)), overrides), path)
     if not path.is_file():
         path = _find_shipped(os.fspath(source))
     if is_detectron2_yaml(path):
-        values = convert_detectron2_config(read_detectron2_yaml(path), str(path))
-        return _checked(apply_overrides(config_from_mapping(values, str(path)), overrides), path)
-    return _checked(load_config(path, overrides), path)
+        theirs, overrides = override_detectron2(read_detectron2_yaml(path), overrides)
+        values = convert_detectron2_config(theirs, str(path))
+        return _checked(override(config_from_mapping(values, str(path)), overrides), path)
+    return _checked(override(load_config(path), overrides), path)
 
 
 def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrides = ()) -> Config | None:
@@ -50,7 +52,7 @@ def config_of_checkpoint(checkpoint: Checkpoint, origin: str, overrides: Overrid
     if values is None:
         return None
     origin = f"the configuration inside {origin}"
-    return _checked(apply_overrides(config_from_mapping(values, origin), overrides), origin)
+    return _checked(override(config_from_mapping(values, origin), overrides), origin)
 
 
 def is_detectron2_yaml(path: Path) -> bool:

@@ -1,0 +1,74 @@
+"""Keys of detectron2 that Mask2Former does not read, so that whole configurations and common overrides are understood.
+
+``cfg.dump()`` of a published run has them all.
+"""
+
+from __future__ import annotations
+
+from video_mask2former.convert.config_rules import Built, Rule, Unused
+
+_OF_OTHER_MODELS = {
+    "MODEL": "LOAD_PROPOSALS KEYPOINT_ON",
+    "MODEL.FPN": "IN_FEATURES OUT_CHANNELS NORM FUSE_TYPE",
+    "MODEL.PROPOSAL_GENERATOR": "NAME MIN_SIZE",
+    "MODEL.ANCHOR_GENERATOR": "NAME SIZES ASPECT_RATIOS ANGLES OFFSET",
+    "MODEL.RPN": """HEAD_NAME IN_FEATURES BOUNDARY_THRESH IOU_THRESHOLDS IOU_LABELS BATCH_SIZE_PER_IMAGE
+        POSITIVE_FRACTION BBOX_REG_LOSS_TYPE BBOX_REG_LOSS_WEIGHT BBOX_REG_WEIGHTS SMOOTH_L1_BETA LOSS_WEIGHT
+        PRE_NMS_TOPK_TRAIN PRE_NMS_TOPK_TEST POST_NMS_TOPK_TRAIN POST_NMS_TOPK_TEST NMS_THRESH CONV_DIMS""",
+    "MODEL.ROI_HEADS": """NAME NUM_CLASSES IN_FEATURES IOU_THRESHOLDS IOU_LABELS BATCH_SIZE_PER_IMAGE
+        POSITIVE_FRACTION SCORE_THRESH_TEST NMS_THRESH_TEST PROPOSAL_APPEND_GT""",
+    "MODEL.ROI_BOX_HEAD": """NAME BBOX_REG_LOSS_TYPE BBOX_REG_LOSS_WEIGHT BBOX_REG_WEIGHTS SMOOTH_L1_BETA
+        POOLER_RESOLUTION POOLER_SAMPLING_RATIO POOLER_TYPE NUM_FC FC_DIM NUM_CONV CONV_DIM NORM CLS_AGNOSTIC_BBOX_REG
+        TRAIN_ON_PRED_BOXES USE_FED_LOSS USE_SIGMOID_CE FED_LOSS_FREQ_WEIGHT_POWER FED_LOSS_NUM_CLASSES""",
+    "MODEL.ROI_BOX_CASCADE_HEAD": "BBOX_REG_WEIGHTS IOUS",
+    "MODEL.ROI_MASK_HEAD": """NAME POOLER_RESOLUTION POOLER_SAMPLING_RATIO POOLER_TYPE NUM_CONV CONV_DIM NORM
+        CLS_AGNOSTIC_MASK""",
+    "MODEL.ROI_KEYPOINT_HEAD": """NAME POOLER_RESOLUTION POOLER_SAMPLING_RATIO POOLER_TYPE CONV_DIMS NUM_KEYPOINTS
+        MIN_KEYPOINTS_PER_IMAGE NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS LOSS_WEIGHT""",
+    "MODEL.PANOPTIC_FPN": "INSTANCE_LOSS_WEIGHT",
+    "MODEL.PANOPTIC_FPN.COMBINE": "ENABLED OVERLAP_THRESH STUFF_AREA_LIMIT INSTANCES_CONFIDENCE_THRESH",
+    "MODEL.RETINANET": """NUM_CLASSES IN_FEATURES NUM_CONVS IOU_THRESHOLDS IOU_LABELS PRIOR_PROB SCORE_THRESH_TEST
+        TOPK_CANDIDATES_TEST NMS_THRESH_TEST BBOX_REG_WEIGHTS FOCAL_LOSS_GAMMA FOCAL_LOSS_ALPHA SMOOTH_L1_LOSS_BETA
+        BBOX_REG_LOSS_TYPE NORM""",
+    "MODEL.SEM_SEG_HEAD": """LOSS_TYPE PROJECT_FEATURES PROJECT_CHANNELS ASPP_CHANNELS ASPP_DILATIONS ASPP_DROPOUT
+        USE_DEPTHWISE_SEPARABLE_CONV""",
+    "DATASETS": """PROPOSAL_FILES_TRAIN PROPOSAL_FILES_TEST PRECOMPUTED_PROPOSAL_TOPK_TRAIN
+        PRECOMPUTED_PROPOSAL_TOPK_TEST""",
+    "TEST": "KEYPOINT_OKS_SIGMAS",
+}
+
+_ONE_VALUE: dict[str, Rule] = {
+    "MODEL.RESNETS.NUM_GROUPS": Built((1,), "convolutions are not grouped"),
+    "MODEL.RESNETS.WIDTH_PER_GROUP": Built((64,), "the bottlenecks of the first stage have 64 channels"),
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": Built((256,), "the first stage has 256 channels"),
+    "MODEL.RESNETS.RES4_DILATION": Built((1,), "nothing is dilated"),
+    "MODEL.RESNETS.RES5_DILATION": Built((1,), "nothing is dilated"),
+    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": Built(([False] * 4,), "convolutions are not deformable"),
+    "MODEL.RESNETS.DEFORM_MODULATED": Unused("convolutions are not deformable"),
+    "MODEL.RESNETS.DEFORM_NUM_GROUPS": Unused("convolutions are not deformable"),
+    "SOLVER.REFERENCE_WORLD_SIZE": Built((0,), "batch size and learning rate are not scaled"),
+    "SOLVER.RESCALE_INTERVAL": Built((False,), "the schedule is in steps of the training"),
+    "DATALOADER.SAMPLER_TRAIN": Built(("TrainingSampler",), "videos are drawn alike"),
+    "DATALOADER.REPEAT_THRESHOLD": Unused("videos are drawn alike"),
+    "DATALOADER.REPEAT_SQRT": Unused("videos are drawn alike"),
+    "DATALOADER.RANDOM_SUBSET_RATIO": Unused("videos are drawn alike"),
+    "DATALOADER.ASPECT_RATIO_GROUPING": Unused("clips of a batch are padded to one size"),
+    "TEST.PRECISE_BN.ENABLED": Built((False,), "batch norm is frozen"),
+    "TEST.PRECISE_BN.NUM_ITER": Unused("batch norm is frozen"),
+    "TEST.EXPECTED_RESULTS": Built(([],), "results are not compared with expected ones"),
+    "INPUT.MASK_FORMAT": Unused("masks are read in any form"),
+}
+
+_LOOP = "of SGD, of other schedules, or of detectron2's own loop"
+_OF_THE_LOOP = """SOLVER.MOMENTUM SOLVER.NESTEROV SOLVER.BIAS_LR_FACTOR SOLVER.WEIGHT_DECAY_BIAS SOLVER.BASE_LR_END
+    SOLVER.NUM_DECAYS VIS_PERIOD GLOBAL.HACK FLOAT32_PRECISION"""
+
+OTHER_KEYS: dict[str, Rule] = {
+    **{
+        f"{section}.{name}": Unused("belongs to other models of detectron2")
+        for section, names in _OF_OTHER_MODELS.items()
+        for name in names.split()
+    },
+    **_ONE_VALUE,
+    **dict.fromkeys(_OF_THE_LOOP.split(), Unused(_LOOP)),
+}
