@@ -13,7 +13,7 @@ PACKAGE = Path(video_mask2former.__file__).parent
 
 # From the top; rooms of one row do not know each other. `recipes` makes the objects that `engine` is handed.
 ROWS = [
-    {"__init__", "__main__", "cli"},
+    {"__init__", "__main__", "cli", "integrations"},
     {"api"},
     {"recipes"},
     {"evaluation"},
@@ -42,7 +42,7 @@ RANK = {room: len(ROWS) - index for index, row in enumerate(ROWS) for room in ro
 # The bottom row may use itself, as may files of one room.
 BOTTOM = RANK["structures"]
 # Everything else is handed what it needs as plain arguments.
-CONFIG_READERS = {"config", "recipes", "api", "cli", "convert", "__init__"}
+CONFIG_READERS = {"config", "recipes", "api", "cli", "integrations", "convert", "__init__"}
 # These are handed the settings of inference, which people make in Python, too.
 SETTINGS_READERS = {"inference", "tasks", "evaluation"}
 
@@ -70,6 +70,7 @@ def test_imports_point_down(path):
     room = room_of(path)
     assert room in RANK, f"{room} has no row; give it one in this test"
     for other in imported_rooms(path) - {room}:
+        assert other != "integrations" or room == "cli", f"{path.relative_to(PACKAGE)} imports an integration"
         is_allowed = RANK[other] < RANK[room] or RANK[room] == RANK[other] == BOTTOM or RANK[room] == len(ROWS)
         assert is_allowed, f"{path.relative_to(PACKAGE)} imports {other}, which is not below {room}"
         if other == "config":

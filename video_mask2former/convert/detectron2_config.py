@@ -40,6 +40,7 @@ _CLASS_LIST_OF_DATASET = (
     ("ade20k_sem_seg", "ade20k_semantic", 150),
 )
 _BACKBONES = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
+_SECTIONS = {"build_resnet_backbone": "MODEL.RESNETS.", "D2SwinTransformer": "MODEL.SWIN."}
 # Lists in whose place one value may stand
 _ALSO_SINGLE = {"INPUT.MIN_SIZE_TRAIN": int, "DATASETS.TRAIN": str, "DATASETS.TEST": str}
 _MAX_SIZES = 100
@@ -84,7 +85,7 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         _check_type(key, value, origin)
     flat = DEFAULTS | given
     options: dict[str, Any] = {}
-    absent = "MODEL.RESNETS." if flat["MODEL.BACKBONE.NAME"] == "D2SwinTransformer" else "MODEL.SWIN."
+    absent = tuple(section for name, section in _SECTIONS.items() if name != flat["MODEL.BACKBONE.NAME"])
     for key, value in flat.items():
         rule = KEYS[key]
         if isinstance(rule, Built):

@@ -99,9 +99,9 @@ def _translated(theirs: Mapping[str, Any], config: Config) -> dict[str, Any]:
             name = _ALONE[key]
             options[name] = [value] if name in _LISTS and not isinstance(value, list) else value
         elif isinstance(rule, Option):
-            name = _on_backbone(rule.name, config)
-            if name is not None:
-                options[name] = _converted(rule, key, value)
+            own = _on_backbone(rule.name, config)
+            if own is not None:
+                options[own] = _converted(rule, key, value)
         elif isinstance(rule, Built):
             if value not in rule.values:
                 expected = " or ".join(map(repr, rule.values))

@@ -1,0 +1,3 @@
+from detectron2.engine import DefaultPredictor, DefaultTrainer
+
+__all__ = ["DefaultPredictor", "DefaultTrainer"]
