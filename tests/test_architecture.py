@@ -13,7 +13,7 @@ PACKAGE = Path(video_mask2former.__file__).parent
 
 # From the top; rooms of one row do not know each other. `recipes` makes the objects that `engine` is handed.
 ROWS = [
-    {"__init__", "__main__", "cli", "integrations"},
+    {"__init__", "__main__", "cli", "app", "integrations"},
     {"api"},
     {"recipes"},
     {"evaluation"},
@@ -23,12 +23,13 @@ ROWS = [
     {"refinement"},
     {"tracking"},
     {"models", "losses", "data", "metrics", "visualization", "results", "convert"},
-    {"ops", "video_io"},
+    {"ops", "video_io", "pages"},
     {
         "structures",
         "mask_logits",
         "messages",
         "kernel_library",
+        "progress",
         "documents",
         "option_values",
         "config",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from browser import browser_page, fits, painted
 
 from video_mask2former.inference import InferenceSettings, VideoPredictor
-from video_mask2former.inference.viewer import SHORT_SIDE
+from video_mask2former.inference.viewer import SHORT_SIDE, ViewerPage
 from video_mask2former.results import read_tracks
+from video_mask2former.rle import encode_masks
+from video_mask2former.structures import Track, VideoInstances
 from video_mask2former.video_io import VideoWriter, open_video
 
 
@@ -42,41 +45,49 @@ def test_the_page_holds_video_and_tracks(result, tmp_path) -> None:
 
 
 def test_a_browser_shows_steps_and_selects(result, tmp_path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api")
-    if chromium is None:
-        pytest.skip("needs chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, accept_downloads=True)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "out" / "viewer.html").as_uri())
+    with browser_page(tmp_path / "out" / "viewer.html") as page:
         shown = lambda: int(page.get_attribute("#masks", "data-shown"))  # noqa: E731
         here = lambda: int(page.get_attribute("#masks", "data-position"))  # noqa: E731
         assert (here(), shown()) == (0, len(result.at_frame(0)))
         # what is painted are the masks
-        script = (
-            "() => { document.getElementById('names').click(); const c = document.getElementById('masks'); "
-            "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; "
-            "return Array.from({length: d.length / 4}, (_, i) => d[4 * i + 3] > 0); }"
-        )
-        painted = np.array(page.evaluate(script)).reshape(result.size)
-        np.testing.assert_array_equal(painted, result.at_frame(0).masks().any(axis=0))
+        opacity = np.array(painted(page))[:, 3].reshape(result.size)
+        np.testing.assert_array_equal(opacity > 0, result.at_frame(0).masks().any(axis=0))
         page.keyboard.press("End")
         assert (here(), shown()) == (23, len(result.at_frame(23)))
         page.keyboard.press("ArrowLeft")
         assert here() == 22
-        page.keyboard.press("Home")
+        page.fill("#frame", "5")
+        assert here() == 5
+        page.click("#tracks .track:first-child .line", position={"x": 1, "y": 5})
+        assert here() == 0
         page.click("#tracks .track:first-child button")
         assert shown() == len(result.at_frame(0)) - (0 in result[0].segmentations)
         with page.expect_download() as download:
             page.click("#download")
         download.value.save_as(tmp_path / "selected.json")
         assert read_tracks(tmp_path / "selected.json").tracks == result[1:].tracks
+        page.click("#none")
+        assert shown() == 0
+        page.click("#all")
+        assert shown() == len(result.at_frame(0))
+        page.click("#classes button:first-child")
+        name = page.inner_text("#classes button:first-child")
+        assert shown() == sum(result.class_name(track) != name for track in result.tracks if 0 in track.segmentations)
         page.fill("#score", "1")
         assert shown() == 0
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it must fit a phone"
-        assert page.evaluate("document.getElementById('video').readyState") >= 1
-        browser.close()
-        assert errors == []
+        assert fits(page), "it must fit a phone"
+        page.wait_for_function("document.getElementById('video').readyState >= 1")
+
+
+def test_stuff_is_drawn_lightly_under_things(tmp_path) -> None:
+    masks = np.zeros((2, 20, 20), bool)
+    masks[0, 5:9, 5:9] = True
+    masks[1] = True
+    tracks = tuple(Track(number + 1, number, 1.0, {0: rle}) for number, rle in enumerate(encode_masks(masks)))
+    with ViewerPage(tmp_path / "viewer.html", "a & b", Fraction(10), stuff_labels=(1,)) as viewer:
+        viewer.add(np.full((20, 20, 3), 90, np.uint8), 0)
+        viewer.write(VideoInstances(tracks, 1, (20, 20)))
+    with browser_page(tmp_path / "viewer.html") as page:
+        thing, stuff = (np.array(painted(page)).reshape(20, 20, 4)[place, place, 3] for place in (6, 15))
+        assert 0 < stuff < 0.6 * thing
+        assert page.title() == "a & b"

@@ -141,6 +141,7 @@ class FrameOutputs:
                 class_names=class_names,
                 frame_rate=reader.frame_rate,
                 num_frames=reader.num_frames,
+                stuff_labels=stuff_labels,
             )
         self._result: VideoInstances | None = None
         self._viewer: ViewerPage | None = None
@@ -153,7 +154,10 @@ class FrameOutputs:
                 self._lines = self._open_lines(stack)
             if choice.viewer:
                 page = ViewerPage(
-                    folder / FILE_NAMES["viewer"], Path(reader.name).name, reader.playback_rate or DEFAULT_FRAME_RATE
+                    folder / FILE_NAMES["viewer"],
+                    Path(reader.name).name,
+                    reader.playback_rate or DEFAULT_FRAME_RATE,
+                    stuff_labels=stuff_labels,
                 )
                 self._viewer = stack.enter_context(page)
             if choice.overlay and not is_image:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +12,13 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from video_mask2former.atomic import atomic_path
+from video_mask2former.pages import data_url, json_members, script_data, write_page
 from video_mask2former.results.tracks_json import tracks_text
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io import VideoWriter
 from video_mask2former.visualization import track_color
 
-TEMPLATE = Path(__file__).with_name("viewer.html")
 SHORT_SIDE = 480  # of the video inside the page; masks keep the size of the source
-_CHUNK = 3 * 2**18  # a multiple of three, so that pieces of base64 join
 
 
 class ViewerPage:
@@ -34,12 +30,14 @@ class ViewerPage:
         path: The page.
         title: What it is called.
         frame_rate: Of the video inside.
+        stuff_labels: Classes that are drawn lightly, under the others.
     """
 
-    def __init__(self, path: Path, title: str, frame_rate: Fraction) -> None:
+    def __init__(self, path: Path, title: str, frame_rate: Fraction, *, stuff_labels: Collection[int] = ()) -> None:
         self._path = path
         self._title = title
         self._frame_rate = frame_rate
+        self._stuff_labels = frozenset(stuff_labels)
         self._frames: list[int] = []
         self._stack = contextlib.ExitStack()
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="video_mask2former_"))
@@ -59,11 +57,7 @@ class ViewerPage:
     def write(self, video: VideoInstances, source: str | None = None) -> None:
         """Write the page; it appears when it is complete."""
         self._writing.close()
-        before, after = TEMPLATE.read_text(encoding="utf-8").split("@DATA@")
-        with atomic_path(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(before)
-            file.writelines(piece.replace("<", "\\u003c") for piece in self._data(video, source))
-            file.write(after)
+        write_page(self._path, "viewer.html", title=self._title, data=script_data(self._data(video, source)))
 
     def __enter__(self) -> ViewerPage:
         return self
@@ -76,16 +70,13 @@ class ViewerPage:
     def _data(self, video: VideoInstances, source: str | None) -> Iterator[str]:
         """The page's data as JSON, piece by piece: neither video nor masks are in memory at once."""
         colors = {track.track_id: track_color(track.track_id) for track in video.tracks}
-        head = {
-            "title": self._title,
-            "frame_rate": float(self._frame_rate),
-            "frames": self._frames,
-            "colors": {key: list(map(int, color)) for key, color in colors.items()},
-        }
-        yield json.dumps(head)[:-1] + ', "tracks": '
-        yield from tracks_text(video, source=source)
-        yield ', "video": "data:video/mp4;base64,'
-        with self._movie.open("rb") as movie:
-            while piece := movie.read(_CHUNK):
-                yield base64.b64encode(piece).decode("ascii")
-        yield '"}'
+        return json_members(
+            {
+                "frame_rate": float(self._frame_rate),
+                "frames": self._frames,
+                "colors": {key: list(map(int, color)) for key, color in colors.items()},
+                "stuff": [track.track_id for track in video.tracks if track.label in self._stuff_labels],
+                "tracks": tracks_text(video, source=source),
+                "video": data_url(self._movie, "video/mp4"),
+            }.items()
+        )
