@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -74,18 +75,48 @@ def test_rows_are_in_order_of_appearance(instances_maker):
     assert tops[1] - tops[0] == pytest.approx(ROW_HEIGHT, abs=8)
 
 
-def test_only_the_tracks_of_the_final_result_are_shown(instances_maker):
+def track(instances_maker, track_id, frames, label=0, score=0.9):
+    mask = instances_maker(SIZE, [(10, 10 + track_id % 90, 40, 40 + track_id % 90)]).segmentations[0]
+    return Track(track_id, label, score, dict.fromkeys(frames, mask))
+
+
+def test_the_sheet_and_the_final_result_agree(instances_maker):
     sheet = collect(instances_maker, {1: range(40), 2: range(5, 20)}, class_names=["dog", "cat"])
     before = sheet.render()
-    assert rows_with(before[300:], track_color(2)).size
-    sheet.settle(VideoInstances((Track(1, 1, 0.25, {}),), 40, SIZE))
+    assert rows_with(before, track_color(2)).size
+    # the second track was wrong, and the first is not on the last frames
+    sheet.settle(VideoInstances((track(instances_maker, 1, range(20), 1, 0.25),), 40, SIZE))
     after = sheet.render()
     assert before.shape[0] - after.shape[0] == ROW_HEIGHT
-    assert not rows_with(after[300:], track_color(2)).size
-    assert timeline_of(after, 1).mean() > 0.97
+    assert not rows_with(after, track_color(2)).size, "neither in a row nor in the strip"
+    assert timeline_of(after, 1)[:210].all() and not timeline_of(after, 1)[220:].any()
+    strip = (after[100:260] == track_color(1)).all(axis=2).any(axis=0)
+    assert strip[: WIDTH // 3].any() and not strip[2 * WIDTH // 3 :].any()
     # its row says "cat 0.25" now, as the result does
-    sheet.settle(VideoInstances((Track(1, 0, 0.9, {}),), 40, SIZE))
+    sheet.settle(VideoInstances((track(instances_maker, 1, range(20)),), 40, SIZE))
     assert not np.array_equal(sheet.render()[300:, :270], after[300:, :270])
+
+
+def test_ids_in_the_strip_have_rows(instances_maker):
+    present = {track_id: range(40) if track_id == 7 else range(15) for track_id in (3, 7, 50)}
+    sheet = collect(instances_maker, present, max_tracks=1).render()
+    found = [track_id for track_id in present if rows_with(sheet[:280], track_color(track_id)).size]
+    assert found == [track_id for track_id in present if rows_with(sheet[300:], track_color(track_id)).size] == [7]
+
+
+def test_stuff_is_drawn_lightly_and_comes_last(instances_maker):
+    def strip(**options):
+        sheet = ContactSheet(class_names=["sky", "dog"], **options)
+        scene = instances_maker(SIZE, [(0, 0, 36, 128), (40, 20, 60, 60)])
+        for index in range(4):
+            sheet.add(np.full((*SIZE, 3), 90, np.uint8), replace(scene, frame_index=index))
+        return sheet.render()
+
+    sheets = strip(stuff_labels=[0]), strip()
+    lightly, usual = (np.abs(sheet[110:150, 100:200].astype(int) - 90).sum() for sheet in sheets)
+    assert 0 < lightly < 0.7 * usual
+    tops = [rows_with(sheets[0][300:], track_color(track_id))[0] for track_id in (2, 1)]
+    assert tops == sorted(tops)
 
 
 def test_skipped_frames_are_no_gaps(instances_maker):

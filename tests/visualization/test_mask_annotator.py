@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import FrameInstances
 from video_mask2former.visualization import MaskAnnotator, track_color
-from video_mask2former.visualization.mask_annotator import MASKS_ONLY_BACKGROUND, _place
+from video_mask2former.visualization.mask_annotator import MASKS_ONLY_BACKGROUND, Anchor, _place
 
 SIZE = (120, 160)
 
@@ -87,10 +87,32 @@ def test_a_label_is_at_the_largest_part_of_its_mask(frame, contours):
     assert np.percentile(columns, 5) >= 19 and np.percentile(columns, 95) < 62
 
 
+@pytest.mark.parametrize("is_stuff", [False, True])
+@pytest.mark.parametrize("shape", ["diagonal", "ring", "low", "speck"])
+def test_a_label_touches_its_object(frame, shape, is_stuff):
+    rows, columns = np.indices(SIZE)
+    distance = np.hypot(rows - 70, columns - 90)
+    mask = {
+        "diagonal": abs(rows - columns + 20) < 8,
+        "ring": (distance < 45) & (distance > 35),
+        "low": (rows > 100) & (columns > 120),
+        "speck": (distance < 3) | ((rows < 2) & (columns < 2)),
+    }[shape]
+    instances = FrameInstances(0, SIZE, (1,), (0,), (0.9,), tuple(encode_masks(mask[None])))
+    annotator = MaskAnnotator(contours=False, opacity=0.0, stuff_labels=[0] if is_stuff else [])
+    picture = annotator.annotate(frame, instances, ["dog"])
+    rows, columns = np.nonzero((picture != frame).any(axis=2))
+    label = np.zeros(SIZE, bool)
+    label[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    assert (label & mask).any() and label.sum() < 1500
+
+
 def test_labels_stay_in_the_frame_and_apart():
     taken = np.zeros((0, 4), dtype=np.int64)
-    for box in [(0, 0, 10, 10), (150, 110, 10, 10), (70, 50, 30, 30), (70, 50, 30, 30)]:
-        x, y = _place((14, 60), box, SIZE, taken)
+    for left, top, width, height in [(0, 0, 10, 10), (150, 110, 10, 10), (70, 50, 30, 30), (70, 50, 30, 30)]:
+        x, y = left + width // 2, top + height // 2
+        anchor = Anchor((x, top), (x, y), (x, top + height), (height, width))
+        x, y = _place((14, 60), anchor, SIZE, taken)
         assert 0 <= x <= 160 - 60
         assert 0 <= y <= 120 - 14
         for left, top, right, bottom in taken:

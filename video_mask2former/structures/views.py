@@ -27,7 +27,7 @@ class FrameViews:
         Args:
             image: The frame, uint8 RGB ``(H, W, 3)`` or a PIL image.
         """
-        picture: Image.Image = _room("visualization.plot").plot_frame(self, image)
+        picture: Image.Image = _room("inference.result_files").plot_instances(self, image)
         return picture
 
     def to_supervision(self) -> supervision.Detections:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -11,11 +12,12 @@ import numpy as np
 
 from video_mask2former.atomic import atomic_path
 from video_mask2former.messages import printable
+from video_mask2former.rle import decode_rle, encode_masks
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.visualization.colors import Color, text_color_on, track_color
 from video_mask2former.visualization.mask_annotator import MaskAnnotator
 from video_mask2former.visualization.text import TextRenderer
-from video_mask2former.visualization.track_record import SpreadSample, TrackRecord, make_thumbnail
+from video_mask2former.visualization.track_record import Item, SpreadSample, TrackRecord, make_thumbnail
 
 WIDTH = 1400
 MARGIN = 28
@@ -26,6 +28,7 @@ THUMBNAIL_SIZE = (76, 100)
 NUM_THUMBNAILS = 6
 STRIP_FRAMES = 12
 STRIP_SIZE = (170, 217)
+STRIP_DETAIL = 2  # strip pictures are kept and drawn so many times larger than they are shown
 GAP = 8
 
 INK: Color = (28, 30, 34)
@@ -47,6 +50,7 @@ class ContactSheet:
         num_frames: How many frames will come, if known, which saves work.
         max_tracks: Tracks that get a row: those that are longest, surest and largest.
         font: A TrueType or OpenType file, for names in alphabets that Pillow's own font lacks.
+        stuff_labels: Classes without countable objects, which are drawn lightly and have their rows last.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class ContactSheet:
         num_frames: int | None = None,
         max_tracks: int = 20,
         font: str | os.PathLike[str] | None = None,
+        stuff_labels: Collection[int] = (),
     ) -> None:
         if max_tracks < 1:
             raise ValueError(f"max_tracks must be 1 or more, got {max_tracks}.")
@@ -68,7 +73,9 @@ class ContactSheet:
         self._font = font
         self._text = TextRenderer(font)
         self._records: dict[int, TrackRecord] = {}
-        self._strip: SpreadSample[tuple[int, np.ndarray]] = SpreadSample(STRIP_FRAMES, num_frames)
+        self._stuff_labels = frozenset(stuff_labels)
+        self._strip: SpreadSample[tuple[np.ndarray, FrameInstances]] = SpreadSample(STRIP_FRAMES, num_frames)
+        self._result: VideoInstances | None = None
         self._num_read = 0
         self._size = (0, 0)
         self._first_frame = 0
@@ -83,7 +90,9 @@ class ContactSheet:
             self._first_frame = instances.frame_index
         self._last_frame = instances.frame_index
         if self._strip.wants_next():
-            self._strip.add((instances.frame_index, self._strip_picture(frame, instances)))
+            size = self._strip_size(STRIP_DETAIL)
+            picture = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+            self._strip.add((picture, _resized(instances, size)))
         rows = zip(instances.track_ids, instances.labels, instances.scores, instances.segmentations, strict=True)
         for track_id, label, score, rle in rows:
             record = self._records.get(track_id)
@@ -98,14 +107,21 @@ class ContactSheet:
             self._drop_unlikely_thumbnails()
 
     def settle(self, result: VideoInstances) -> None:
-        """Show the tracks of the final result only, with their final labels and scores.
+        """Show the tracks of the final result, on the frames where it has them, with their final labels and scores.
 
-        While frames go by, a track may be shown that later frames prove wrong.
+        While frames go by, a track may be shown that later frames prove wrong, or not be shown yet.
         """
-        final = {track.track_id: (track.label, track.score) for track in result.tracks}
-        self._records = {track_id: record for track_id, record in self._records.items() if track_id in final}
-        for track_id, record in self._records.items():
-            record.final = final[track_id]
+        thumbnails = {track_id: record.thumbnails for track_id, record in self._records.items()}
+        step = self._frame_step()
+        self._records, self._result = {}, result
+        for track in result.tracks:
+            if not track.segmentations:
+                continue
+            record = TrackRecord(track.track_id, thumbnails.get(track.track_id, SpreadSample(NUM_THUMBNAILS)))
+            record.final = track.label, track.score
+            for index, rle in sorted(track.segmentations.items()):
+                record.add((index - self._first_frame) // step, index, track.label, track.score, rle)
+            self._records[track.track_id] = record
 
     def render(self) -> np.ndarray:
         """Draw the sheet, uint8 RGB.
@@ -116,8 +132,9 @@ class ContactSheet:
         if self._num_read == 0:
             raise ValueError("no frame was added, there is nothing to show.")
         shown = sorted(self._records.values(), key=lambda record: -record.importance)[: self._max_tracks]
-        shown.sort(key=lambda record: (record.runs[0][0], record.track_id))
-        strip = self._strip.chosen(self._strip_capacity())
+        shown.sort(key=lambda record: (self._is_stuff(record), record.runs[0][0], record.track_id))
+        with_rows = {record.track_id for record in shown}
+        strip = [self._strip_picture(*item, with_rows) for item in self._strip.chosen(self._strip_capacity())]
         top = MARGIN + 78 + max(picture.shape[0] for _, picture in strip) + 62
         height = top + ROW_HEIGHT * max(1, len(shown)) + 44
         sheet = np.full((height, WIDTH, 3), PAPER, dtype=np.uint8)
@@ -150,28 +167,52 @@ class ContactSheet:
         for record in ranked[2 * self._max_tracks :]:
             record.thumbnails.clear()
 
-    def _strip_picture(self, frame: np.ndarray, instances: FrameInstances) -> np.ndarray:
-        height, width = frame.shape[:2]
-        shrink = min(STRIP_SIZE[0] / height, STRIP_SIZE[1] / width)
-        # drawn large, so that it is right after shrinking
-        annotator = MaskAnnotator(show_class=False, show_score=False, text_size=round(15 / shrink), font=self._font)
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        return cv2.resize(annotator.annotate(frame, instances), size, interpolation=cv2.INTER_AREA)
+    def _strip_picture(
+        self, frame: np.ndarray, instances: FrameInstances, with_rows: Collection[int]
+    ) -> tuple[int, np.ndarray]:
+        """The index of a frame, and its picture with the tracks that have a row."""
+        index = instances.frame_index
+        if self._result is not None and index < self._result.num_frames:
+            instances = _resized(self._result.at_frame(index), (frame.shape[0], frame.shape[1]))
+        shown = [number for number, track_id in enumerate(instances.track_ids) if track_id in with_rows]
+        annotator = MaskAnnotator(
+            show_class=False,
+            show_score=False,
+            text_size=15 * STRIP_DETAIL,
+            font=self._font,
+            stuff_labels=self._stuff_labels,
+        )
+        picture = annotator.annotate(frame, _selected(instances, shown))
+        return index, cv2.resize(picture, self._strip_size()[::-1], interpolation=cv2.INTER_AREA)
+
+    def _strip_size(self, detail: int = 1) -> tuple[int, int]:
+        """Height and width of a picture of the strip."""
+        height, width = self._size
+        scale = detail * min(STRIP_SIZE[0] / height, STRIP_SIZE[1] / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _strip_capacity(self) -> int:
         """How many pictures fit beside each other: more of portrait videos than of landscape ones."""
-        width = self._size[1] * min(STRIP_SIZE[0] / self._size[0], STRIP_SIZE[1] / self._size[1])
-        return min(STRIP_FRAMES, int((WIDTH - 2 * MARGIN + GAP) / (width + GAP)))
+        return min(STRIP_FRAMES, int((WIDTH - 2 * MARGIN + GAP) / (self._strip_size()[1] + GAP)))
+
+    def _is_stuff(self, record: TrackRecord) -> bool:
+        return record.label in self._stuff_labels
+
+    def _frame_step(self) -> int:
+        """Frames from one that was read to the next; those that were skipped on purpose belong to the one before."""
+        return max(1, round((self._last_frame - self._first_frame) / max(1, self._num_read - 1)))
 
     def _draw_header(self, sheet: np.ndarray) -> None:
         self._text.draw(sheet, self._title or "Contact sheet", (MARGIN, MARGIN - 6), 28, INK)
-        num_tracks = len(self._records)
+        num_stuff = sum(self._is_stuff(record) for record in self._records.values())
+        num_objects = len(self._records) - num_stuff
         facts = [f"{self._num_read} frame{'' if self._num_read == 1 else 's'}"]
         if self._frame_rate is not None:
             facts.append(f"{float((self._last_frame + 1 - self._first_frame) / self._frame_rate):.1f} s")
             facts.append(f"{float(self._frame_rate):.4g} frames/s")
         facts.append(f"{self._size[1]} x {self._size[0]}")
-        facts.append(f"{num_tracks} object{'' if num_tracks == 1 else 's'}")
+        facts.append(f"{num_objects} object{'' if num_objects == 1 else 's'}")
+        facts += [f"{num_stuff} of stuff"] if num_stuff else []
         self._text.draw(sheet, "  ·  ".join(facts), (MARGIN, MARGIN + 36), 17, FAINT)
 
     def _draw_strip(self, sheet: np.ndarray, strip: list[tuple[int, np.ndarray]], top: int) -> None:
@@ -224,8 +265,7 @@ class ContactSheet:
         start, stop = self._timeline_x(self._first_frame), self._timeline_x(self._last_frame + 1)
         cv2.rectangle(sheet, (start, middle - 9), (stop, middle + 9), GROOVE, cv2.FILLED)
         color = track_color(record.track_id)
-        # frames that were skipped on purpose belong to the frame before them
-        step = max(1, round((self._last_frame - self._first_frame) / max(1, self._num_read - 1)))
+        step = self._frame_step()
         for first, last in record.runs:
             left = self._timeline_x(first)
             right = max(left + 2, self._timeline_x(min(last + step, self._last_frame + 1)))
@@ -255,3 +295,26 @@ class ContactSheet:
         while len(text) > 1 and self._text.width(text + "…", size) > width:
             text = text[:-1]
         return text + "…"
+
+
+def _resized(instances: FrameInstances, size: tuple[int, int]) -> FrameInstances:
+    """The instances at another size, without those that are too small to be seen there."""
+    masks = np.zeros((len(instances), *size), bool)
+    for index, rle in enumerate(instances.segmentations):
+        coverage = cv2.resize(decode_rle(rle).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        masks[index] = coverage >= 0.5
+    small = replace(instances, size=size, segmentations=tuple(encode_masks(masks)))
+    return _selected(small, np.flatnonzero(masks.any(axis=(1, 2))).tolist())
+
+
+def _selected(instances: FrameInstances, indices: Sequence[int]) -> FrameInstances:
+    def chosen(values: Sequence[Item]) -> tuple[Item, ...]:
+        return tuple(values[index] for index in indices)
+
+    return replace(
+        instances,
+        track_ids=chosen(instances.track_ids),
+        labels=chosen(instances.labels),
+        scores=chosen(instances.scores),
+        segmentations=chosen(instances.segmentations),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -15,13 +15,32 @@ from video_mask2former.visualization.colors import Color, text_color_on, track_c
 from video_mask2former.visualization.text import TextRenderer
 
 Mode = Literal["overlay", "side_by_side", "masks_only"]
-Box = tuple[int, int, int, int]  # x, y, width, height
+Point = tuple[int, int]  # x, y
 
 MASKS_ONLY_BACKGROUND = 24
 # of the opacity of things
 STUFF_OPACITY = 0.5
 # once labels would cover more of the frame than this, small objects are labelled by their id alone
 CROWDED_SHARE = 0.1
+_ANCHOR_GRID = 48
+
+
+class Anchor(NamedTuple):
+    """Where the label of a mask may sit: points of the largest part of the mask, and the size of that part.
+
+    Attributes:
+        top: Middle of its highest row.
+        inside: The point farthest from its border.
+        bottom: Middle of its lowest row.
+        size: Height and width of its box.
+        is_stuff: Whether the label belongs inside, since there is much of it.
+    """
+
+    top: Point
+    inside: Point
+    bottom: Point
+    size: tuple[int, int]
+    is_stuff: bool = False
 
 
 class MaskAnnotator:
@@ -101,17 +120,17 @@ class MaskAnnotator:
             canvas[:] = frame
         areas = [rle_area(rle) for rle in instances.segmentations]
         is_stuff = [label in self._stuff_labels for label in instances.labels]
-        boxes = {}
+        anchors = {}
         for index in sorted(range(len(instances)), key=lambda index: (not is_stuff[index], -areas[index])):
             if areas[index]:
                 color = track_color(instances.track_ids[index])
-                boxes[index] = self._draw_mask(canvas, instances.segmentations[index], color, is_stuff[index])
+                anchors[index] = self._draw_mask(canvas, instances.segmentations[index], color, is_stuff[index])
         if any(self._parts):
-            self._draw_labels(canvas, instances, class_names, dict(reversed(boxes.items())))
+            self._draw_labels(canvas, instances, class_names, dict(reversed(anchors.items())))
         return picture
 
-    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color, is_stuff: bool) -> Box:
-        """Draw one mask; returns the box of its largest part, which is where its label belongs."""
+    def _draw_mask(self, canvas: np.ndarray, rle: Rle, color: Color, is_stuff: bool) -> Anchor:
+        """Draw one mask; returns where its label belongs."""
         x, y, width, height = (int(value) for value in rle_box(rle))
         mask = decode_box(rle, (x, y, width, height)).view(np.uint8)
         region = canvas[y : y + height, x : x + width]
@@ -122,8 +141,7 @@ class MaskAnnotator:
             thickness = max(1, round(min(canvas.shape[:2]) / 360))
             shade = _lighter(color) if self.mode == "masks_only" else color
             cv2.drawContours(canvas, lines, -1, shade, thickness, cv2.LINE_AA)
-        left, top, width, height = cv2.boundingRect(max(lines, key=cv2.contourArea))
-        return left, top, width, height
+        return _anchor(mask, max(lines, key=cv2.contourArea), (x, y), is_stuff)
 
     def _table(self, color: Color, opacity: float) -> np.ndarray:
         """What each value of each channel becomes under a mask of a colour, ``(1, 256, 3)``."""
@@ -134,25 +152,24 @@ class MaskAnnotator:
         return self._tables[key]
 
     def _draw_labels(
-        self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], boxes: Mapping[int, Box]
+        self, canvas: np.ndarray, instances: FrameInstances, class_names: Sequence[str], anchors: Mapping[int, Anchor]
     ) -> None:
-        """Put a label at each box; the first ones choose their places first."""
+        """Put a label on each object; the first ones choose their places first."""
         frame_size = (canvas.shape[0], canvas.shape[1])
         size = self._text_size or round(min(max(11.0, 0.03 * min(frame_size)), 40.0))
-        patches = {
-            index: self._patch(self._label(instances, index, class_names), size, instances.track_ids[index])
-            for index in boxes
-        }
+        texts = {index: self._label(instances, index, class_names) for index in anchors}
+        patches = {index: self._patch(text, size, instances.track_ids[index]) for index, text in texts.items() if text}
         covered = sum(patch.shape[0] * patch.shape[1] for patch in patches.values())
         if covered > CROWDED_SHARE * frame_size[0] * frame_size[1] and self._parts[0]:
             # there is no room for everything; the id tells which row of the results to look at
             for index, patch in patches.items():
-                if boxes[index][2] * boxes[index][3] < 4 * patch.shape[0] * patch.shape[1]:
+                box_height, box_width = anchors[index].size
+                if not anchors[index].is_stuff and box_height * box_width < 4 * patch.shape[0] * patch.shape[1]:
                     patches[index] = self._patch(f"#{instances.track_ids[index]}", size, instances.track_ids[index])
         taken = np.zeros((0, 4), dtype=np.int64)
         for index, patch in patches.items():
             patch = patch[: frame_size[0], : frame_size[1]]
-            x, y = _place(patch.shape[:2], boxes[index], frame_size, taken)
+            x, y = _place(patch.shape[:2], anchors[index], frame_size, taken)
             canvas[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
             taken = np.concatenate([taken, [[x, y, x + patch.shape[1], y + patch.shape[0]]]])
 
@@ -165,7 +182,7 @@ class MaskAnnotator:
         label = instances.labels[index]
         name = class_names[label] if label < len(class_names) else f"class {label}"
         if label in self._stuff_labels:
-            return name
+            return name if show_class else ""
         parts = (
             f"#{instances.track_ids[index]}" if show_id else "",
             name if show_class else "",
@@ -179,32 +196,49 @@ def _lighter(color: Color) -> Color:
     return red, green, blue
 
 
+def _anchor(mask: np.ndarray, contour: np.ndarray, corner: Point, is_stuff: bool) -> Anchor:
+    """Where the label of a mask may sit.
+
+    Args:
+        mask: Of the mask's box, uint8.
+        contour: Outline of its largest part, in the frame.
+        corner: Of the box in the frame.
+        is_stuff: Whether the mask is of stuff.
+    """
+    left, top, width, height = cv2.boundingRect(contour)
+    outline = contour[:, 0]
+    upper, lower = (outline[outline[:, 1] == y, 0] for y in (top, top + height - 1))
+    x, y = left - corner[0], top - corner[1]
+    # some dozens of points across are enough to find the middle
+    step = max(1, max(height, width) // _ANCHOR_GRID)
+    part = cv2.copyMakeBorder(mask[y : y + height : step, x : x + width : step], 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    depth = cv2.distanceTransform(part, cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    inside = left + (int(column) - 1) * step, top + (int(row) - 1) * step
+    middles = [(int(ends.min()) + int(ends.max())) // 2 for ends in (upper, lower)]
+    return Anchor((middles[0], top), inside, (middles[1], top + height), (height, width), is_stuff)
+
+
 def _place(
-    label_size: tuple[int, int],
-    box: Box,
-    frame_size: tuple[int, int],
-    taken: np.ndarray,
+    label_size: tuple[int, int], anchor: Anchor, frame_size: tuple[int, int], taken: np.ndarray
 ) -> tuple[int, int]:
-    """Where a label goes: above its box, else in it, else below it; in the frame, off other labels if it can.
+    """Where a label goes, so that it touches its object, is in the frame, and is off other labels if it can be.
 
     Args:
         label_size: Height and width of the label.
-        box: Of its object, as (x, y, width, height).
+        anchor: Of its object.
         frame_size: Height and width of the frame.
         taken: Labels placed so far, ``(n, 4)`` as (left, top, right, bottom).
     """
     height, width = label_size
-    x, y, box_width, box_height = box
-    wanted = np.asarray(
-        [
-            (x, y - height),
-            (x + box_width - width, y - height),
-            (x, y),
-            (x, y + box_height),
-            (x + box_width - width, y + box_height),
-            (x, y + (box_height - height) // 2),
-        ]
+    touch = height // 4  # how far it reaches into its object
+    middle, above, below = (
+        (anchor.inside[0] - width // 2, anchor.inside[1] - height // 2),
+        (anchor.top[0] - width // 2, anchor.top[1] - height + touch),
+        (anchor.bottom[0] - width // 2, anchor.bottom[1] - touch),
     )
+    sides = [(anchor.inside[0] + shift, anchor.inside[1] - height // 2) for shift in (-width, 0)]
+    wanted = np.asarray([middle, above, below, *sides] if anchor.is_stuff else [above, middle, below, *sides])
     corners = wanted.clip(0, (frame_size[1] - width, frame_size[0] - height))
     shared = np.minimum(corners[:, None] + (width, height), taken[:, 2:]) - np.maximum(corners[:, None], taken[:, :2])
     overlaps = shared.clip(min=0).prod(axis=2).sum(axis=1)
