@@ -13,14 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from video_mask2former.atomic import atomic_path
 from video_mask2former.cli import describe_error
 from video_mask2former.cli.predict_inputs import PredictInput
 from video_mask2former.inference import InferenceSettings, VideoPredictor
 from video_mask2former.inference.outputs import OutputChoice
 from video_mask2former.inference.video_job import VideoJob
+from video_mask2former.progress import ProgressBar
 from video_mask2former.video_io.reader import is_address
 
 MARKER = "done.json"
@@ -162,10 +161,13 @@ def _predict_one(task: PredictTask, entry: PredictInput, predictor: VideoPredict
         _warn_of_replacing(task, entry)
         (folder / MARKER).unlink(missing_ok=True)
         before = predictor.clock.copy()
-        with tqdm(total=reader.num_frames, desc=title, unit="frame", dynamic_ncols=True) as bar:
+        with ProgressBar(title, reader.num_frames, "frame") as bar:
+            num_done = 0
 
             def progress(count: int) -> None:
-                bar.update(count - bar.n)
+                nonlocal num_done
+                bar.update(count - num_done)
+                num_done = count
 
             try:
                 result = job.run(predictor, reader, progress)

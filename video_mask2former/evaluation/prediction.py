@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
@@ -19,6 +18,7 @@ from video_mask2former.config import InferenceSettings
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
 from video_mask2former.inference import VideoPredictor
 from video_mask2former.models import Segmenter
+from video_mask2former.progress import tracked
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import Task
 from video_mask2former.tasks.class_mapping import ClassMapping
@@ -194,7 +194,6 @@ def predict_missing(folder: PredictionFolder, sample_ids: Sequence[int], predict
     todo = [index for index in own if not folder.path(sample_ids[index]).is_file()]
     if len(todo) < len(own):
         logger.info("%d of %d predictions are there already", len(own) - len(todo), len(own))
-    # one bar is enough; None shows it on terminals only
-    for index in tqdm(todo, desc="predict", disable=None if distributed.is_main_process() else True):
+    for index in tracked(todo, "predict", "sample", is_shown=distributed.is_main_process()):  # one bar is enough
         predict(index)
     distributed.barrier()

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from video_mask2former.data.annotation_format import (
     AnnotationDocument,
     Problem,
@@ -22,6 +20,7 @@ from video_mask2former.data.annotation_format import (
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.segmentations import pack_segmentation, segmentation_problem, unpack_mask
 from video_mask2former.messages import shortened
+from video_mask2former.progress import tracked
 
 
 @dataclass
@@ -102,7 +101,7 @@ def _mask_problems(document: AnnotationDocument, classes: dict[int, ClassStatist
         if not any(True for _ in video_problems([video]))
     }
     seen: set[tuple[object, object]] = set()
-    for annotation in tqdm(document.annotations or [], desc="masks", unit="track", disable=None):
+    for annotation in tracked(document.annotations or [], "masks", "track"):
         place = f"video {shortened(annotation.get('video_id'))}, annotation {shortened(annotation.get('id'))}"
         size = sizes.get(as_id(annotation.get("video_id")))
         segmentations = annotation.get("segmentations")
@@ -158,7 +157,7 @@ def _image_problems(document: AnnotationDocument, image_folder: Path) -> Iterato
     ]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = pool.map(lambda frame: _image_problem(*frame), frames)
-        for problem in tqdm(found, desc="images", unit="image", total=len(frames), disable=None):
+        for problem in tracked(found, "images", "image", total=len(frames)):
             if problem is not None:
                 yield problem
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
+from video_mask2former.progress import tracked
 from video_mask2former.rle import Rle, encode_masks
 from video_mask2former.video_io.picture_files import decode_image, read_bytes
 
@@ -50,7 +50,7 @@ def convert_davis(
     categories = {index + 1: name for index, name in enumerate(sorted(names))}
     id_of_name = {name: key for key, name in categories.items()}
     writer = DatasetWriter(categories, description=f"converted from {mask_folder.name}")
-    for video in tqdm(videos, unit="video", disable=None):
+    for video in tracked(videos, "convert", "video"):
         images = sorted(path for path in _folder(image_folder / video).iterdir() if path.suffix in _IMAGE_SUFFIXES)
         if not images:
             raise FileNotFoundError(f"{image_folder / video} has no images ({', '.join(_IMAGE_SUFFIXES)}).")

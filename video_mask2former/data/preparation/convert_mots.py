@@ -6,11 +6,10 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
 from video_mask2former.data.segmentations import MaskKind, unpack_rle
+from video_mask2former.progress import tracked
 from video_mask2former.rle import Rle
 
 CATEGORIES = {1: "car", 2: "pedestrian"}
@@ -43,7 +42,7 @@ def convert_mots(
     if not texts:
         raise FileNotFoundError(f"{text_folder} must have VIDEO.txt or VIDEO/gt/gt.txt files, got none.")
     writer = DatasetWriter(CATEGORIES, description=f"converted from {text_folder.name}")
-    for video, path in tqdm(texts.items(), unit="video", disable=None):
+    for video, path in tracked(texts.items(), "convert", "video"):
         folder = image_folder / video / "img1" if (image_folder / video / "img1").is_dir() else image_folder / video
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder} with the images of {path}.")

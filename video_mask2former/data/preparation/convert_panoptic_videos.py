@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from video_mask2former.data.evaluation_videos import EvaluationSet
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.label_maps import masks_of_numbers
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
+from video_mask2former.progress import tracked
 from video_mask2former.rle import Rle, decode_rle
 
 KITTI_STEP_CLASSES = (
@@ -38,7 +38,7 @@ def convert_labelled_videos(data: EvaluationSet, output: str | os.PathLike[str])
     writer = DatasetWriter(
         {ids[label]: name for label, name in enumerate(data.class_names)}, str(data.path), stuff=stuff
     )
-    for video in tqdm(data, unit="video", disable=None):
+    for video in tracked(data, "convert", "video"):
         truth = video.ground_truth()
         names = [path.relative_to(data.image_folder).as_posix() for path in video.paths or ()]
         void = [np.ones(truth.size, bool) for _ in names]
@@ -70,7 +70,7 @@ def convert_kitti_step(
     folders = sorted(path for path in Path(map_folder).iterdir() if path.is_dir())
     if not folders:
         raise FileNotFoundError(f"{map_folder} has no folders of videos.")
-    for folder in tqdm(folders, unit="video", disable=None):
+    for folder in tracked(folders, "convert", "video"):
         masks: dict[tuple[int, int], dict[int, Rle]] = {}
         paths = sorted(folder.glob("*.png"))
         void, size = [], (0, 0)

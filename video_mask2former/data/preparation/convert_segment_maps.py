@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.class_names import CATEGORY_IDS, CLASS_NAMES
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.preparation.convert_davis import read_indexed_png
 from video_mask2former.data.preparation.dataset_writer import write_json
+from video_mask2former.progress import tracked
 from video_mask2former.rle import encode_masks, rle_area, rle_box
 
 
@@ -37,7 +37,7 @@ def convert_coco_panoptic(
             raise ValueError(f"{panoptic_file} must have a list '{key}', as COCO's panoptic files have.")
     annotations: list[dict[str, Any]] = []
     void: dict[int, dict[str, Any]] = {}
-    for entry in tqdm(document["annotations"], unit="image", disable=None):
+    for entry in tracked(document["annotations"], "convert", "image"):
         path = Path(png_folder) / entry["file_name"]
         ids = read_image(path).astype(np.int64) @ np.array([1, 256, 65536])
         segments = {segment["id"]: segment for segment in entry["segments_info"]}
@@ -70,7 +70,7 @@ def convert_ade20k_semantic(
     paths = sorted(Path(image_folder).glob("*.jpg"))
     if not paths:
         raise FileNotFoundError(f"{image_folder} has no .jpg images.")
-    for path in tqdm(paths, unit="image", disable=None):
+    for path in tracked(paths, "convert", "image"):
         labels = read_indexed_png(Path(label_folder) / f"{path.stem}.png")
         if labels.max() > len(classes):
             raise ValueError(f"{label_folder}/{path.stem}.png must have values up to 150, got {labels.max()}.")

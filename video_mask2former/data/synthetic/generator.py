@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation, write_jpeg
 from video_mask2former.data.synthetic.composites import AnnotatedBackdrop, AnnotatedSource, PhotoBackdrop, random_cutout
 from video_mask2former.data.synthetic.scenes import Backdrop, PaintedBackdrop, Scene, StuffBackdrop, random_motion
 from video_mask2former.data.synthetic.sprites import SHAPES, ShapeSprite, Sprite
 from video_mask2former.data.synthetic.stuff import STUFF
+from video_mask2former.progress import tracked
 from video_mask2former.rle import Rle, encode_masks
 
 MIN_SIDE = 16  # of a frame; less shows nothing
@@ -90,7 +90,7 @@ def write_synthetic_dataset(folder: str | os.PathLike[str], num_videos: int, sty
     folder = Path(folder)
     stuff = frozenset(key for key in style.categories if style.has_stuff and key >= style.first_stuff_id)
     writer = DatasetWriter(style.categories, description=f"synthetic videos, seed {seed}", stuff=stuff)
-    for number in tqdm(range(num_videos), desc="synthetic videos", unit="video", disable=None):
+    for number in tracked(range(num_videos), "synthetic videos", "video"):
         scene = random_scene(style, np.random.default_rng((seed, number)))
         names = [f"{number:05d}/{time:05d}.jpg" for time in range(style.num_frames)]
         owners = []
