@@ -62,7 +62,7 @@ def evaluate(folder, *arguments, output="out"):
 
 
 def page_of(folder):
-    return (folder / "out" / "cases.html").read_text()
+    return (folder / "out" / "report.html").read_text()
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_recorded_figures(tmp_path, case, capsys):
     assert list(metrics)[:13] == [*KEYS, "per_class"]
     names = [entry["name"] for entry in sorted(recorded["ground_truth"]["categories"], key=lambda entry: entry["id"])]
     assert metrics["per_class"] == pytest.approx(dict(zip(names, recorded["ap_per_category"], strict=True)), abs=1e-9)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json"]
-    assert f"{100 * recorded['stats'][0]:.1f}" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "report.html"]
+    assert f"{recorded['stats'][0]:.3f}" in capsys.readouterr().out
 
 
 def test_perfect_results_with_a_page(dataset):
@@ -121,14 +121,14 @@ def test_perfect_results_with_a_page(dataset):
     assert metrics["AP"] == metrics["identity"]["HOTA"] == 1.0
     assert metrics["per_class"] == {"dog": 1.0, "fish": -1.0, "Cat": 1.0}
     assert metrics["per_video"] == {"3": 1.0, "7": 1.0}
-    page = (dataset / "out" / "cases.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 2
+    page = page_of(dataset)
+    assert page.count("data:video/mp4;base64,") == 2
     assert "video3 (id 3)" in page and "video7 (id 7)" in page
 
 
 def test_page_without_images(dataset):
     evaluate(dataset, "--annotations", dataset / "truth.json", "--results", dataset / "results.json")
-    assert (dataset / "out" / "cases.html").read_text().count("data:image/jpeg") == 2
+    assert page_of(dataset).count('"video": null') == 2
 
 
 def test_zip_as_it_is_submitted(dataset):
@@ -322,7 +322,7 @@ def test_panoptic(dataset, model):
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
     assert (metrics["PQ"], metrics["PQ_things"], metrics["PQ_stuff"]) == (1.0, 1.0, 1.0)
     assert (metrics["per_class"], metrics["per_image"]) == ({"dog": -1.0, "fish": 1.0, "cat": 1.0}, {"12": 1.0})
-    assert re.search(r"12: 1\.000.*\n.*cat, fish", page_of(dataset)), "annotated, and its picture on grey"
+    assert 'data-name="12" data-quality="1.000"' in page_of(dataset) and '"name": "fish"' in page_of(dataset)
     metrics = evaluate(dataset, "--annotations", truth, "--images", dataset / "frames" / "video3", *model)
     assert 0 <= metrics["PQ"] <= 1
     [entry] = json.loads((dataset / "out" / "results.json").read_text())["annotations"]
@@ -336,7 +336,7 @@ def test_panoptic_videos(dataset, model):
     metrics = evaluate(dataset, "--annotations", truth, "--results", truth)
     assert metrics["VPQ"] == metrics["vpq"]["1 frames"] == metrics["STQ"] == metrics["whole_videos"]["PQ"] == 1.0
     assert metrics["per_video"] == {"video3": 1.0}
-    assert page_of(dataset).count("data:image/jpeg") == 1
+    assert page_of(dataset).count('"video": null') == 1
     arguments = ["--annotations", truth, "--images", dataset / "frames", *model]
     for mode in ("clip", "online"):
         metrics = evaluate(dataset, *arguments, f"inference.mode={mode}", "inference.score_threshold=0", output=mode)
@@ -359,7 +359,7 @@ def test_label_maps(dataset, model):
     metrics = evaluate(dataset, *arguments, "--results", dataset / "same")
     assert (metrics["mIoU"], metrics["pAcc"]) == (1.0, 1.0)
     assert metrics["per_class"] == {"cat": 1.0, "dog": 1.0, "fish": -1.0}
-    assert "video3/00000: 1.000" in page_of(dataset)
+    assert 'data-name="video3/00000" data-quality="1.000"' in page_of(dataset)
     metrics = evaluate(dataset, *arguments, "--images", dataset / "frames", *model)
     assert 0 <= metrics["mIoU"] <= 1
     made = cv2.imread(str(dataset / "out" / "results" / "video3" / "00000.png"), cv2.IMREAD_UNCHANGED)

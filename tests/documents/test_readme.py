@@ -19,7 +19,7 @@ SMALLER = {
 # What the text says a command leaves behind
 PROMISED = {
     "predict in.mp4": [f"in/{name}" for name in ("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png")],
-    "evaluate --annotations": ["metrics.json", "cases.html"],
+    "evaluate --annotations": ["metrics.json", "report.html"],
 }
 # What the reader has at hand
 AT_HAND = "import torch\nframes = torch.zeros(1, 2, 3, 64, 96)\n"

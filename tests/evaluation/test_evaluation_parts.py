@@ -10,7 +10,7 @@ import pytest
 
 from video_mask2former.data.evaluation_sets import annotation_kind
 from video_mask2former.data.panoptic_files import load_panoptic, read_segment_ids, write_segment_ids
-from video_mask2former.evaluation.evaluation_page import Case, choose_cases, draw_case, with_matching_ids, write_page
+from video_mask2former.evaluation.cases import Case, choose_cases, draw_case, with_matching_ids
 from video_mask2former.evaluation.prediction import PredictionFolder, predict_missing
 from video_mask2former.rle import encode_masks
 from video_mask2former.structures import Track, VideoInstances
@@ -100,7 +100,7 @@ class TestPredictionFolder:
             PredictionFolder(tmp_path, {"weights": "abd"})
 
 
-class TestPage:
+class TestCases:
     @pytest.mark.parametrize(
         ("num_cases", "worst", "best"), [(1, [2], [3]), (2, [2, 4], [3]), (5, [2, 4, 3], []), (0, [], [])]
     )
@@ -109,8 +109,17 @@ class TestPage:
 
     def test_tracks_get_the_ids_of_the_objects_they_fit(self):
         prediction = video(track(22, track_id=9), track(1, track_id=9), track(11, track_id=9))
-        matched = with_matching_ids(prediction, video(track(0), track(20)))
+        matched, iou = with_matching_ids(prediction, video(track(0), track(20)))
         assert [each.track_id for each in matched.tracks] == [2, 1, 5]
+        assert iou == pytest.approx({1: 9 / 11, 2: 8 / 12})
+
+    def test_stuff_fits_its_own_class_wherever_it_is(self):
+        truth = video(track(0, label=1), track(10, label=0), track(20, label=2))
+        prediction = video(track(10, label=1), track(0, label=0), track(20, label=0))
+        matched, iou = with_matching_ids(prediction, truth, stuff_labels=(1, 2))
+        assert [each.track_id for each in matched.tracks] == [1, 5, 6]
+        assert iou == {1: 0.0}
+        assert with_matching_ids(video(), truth, (1,))[1] == {}
 
     def test_picture_has_truth_above_prediction(self, tmp_path):
         paths = tuple(tmp_path / f"{index}.png" for index in range(2))
@@ -128,15 +137,6 @@ class TestPage:
             (60 * index, index, *rest) for index in (0, 1) for rest in ((1, (1,), ("cat",)), (2, (1, 3), ("cat",)))
         ]
         assert picture.shape == (2 * (270 + 4), 2 * (360 + 4), 3)
-
-    def test_page_names_what_it_shows(self, tmp_path):
-        truth = video(track(0), track(20, is_crowd=True))
-        worst = Case("<odd> & name", 0.25, video(track(0, score=0.5)), truth, None)
-        write_page(tmp_path / "page.html", [worst], [], ["cat"])
-        text = (tmp_path / "page.html").read_text()
-        assert "&lt;odd&gt; &amp; name: 0.250" in text
-        assert "annotated: cat, cat (crowd)" in text and "predicted: cat 0.50" in text
-        assert text.count("<img") == 1
 
 
 class TestFiles:

@@ -35,13 +35,13 @@ def test_tables():
     for table in REPORT.tables():
         console.print(table)
     text = console.file.getvalue()
-    assert text.index("owl") < text.index("cat") < text.index("100.0") < text.index("46.4")
-    assert "dog" not in text and "12.5" not in text and "(1 not annotated)" in text
+    assert text.index("owl") < text.index("cat") < text.index("1.000") < text.index("0.464")
+    assert "dog" not in text and "0.125" not in text and "(1 not annotated)" in text
 
 
 @pytest.mark.parametrize(
     ("name", "value", "text"),
-    [("AP", 0.5, "50.0"), ("AP", -1.0, "-"), ("AP", 0.0, "0.0"), ("id_switches", 3.0, "3")],
+    [("AP", 0.5, "0.500"), ("AP", -1.0, "-"), ("AP", 0.0, "0.000"), ("id_switches", 3.0, "3")],
 )
 def test_figures(name, value, text):
     assert format_figure(name, value) == text
@@ -59,4 +59,4 @@ def test_twelve_figures_fit_into_a_terminal():
     console = Console(file=io.StringIO(), width=80)
     console.print(Report(dict.fromkeys(names, 1.0), {}).tables()[-1])
     text = console.file.getvalue()
-    assert text.count("100.0") == 12 and "AR100" in text, text
+    assert text.count("1.000") == 12 and "AR100" in text, text

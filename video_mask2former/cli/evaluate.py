@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from video_mask2former.tasks import Task
 
 _DESCRIPTION = """\
-Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and pictures of the
-worst and best cases to cases.html. Where annotations are hidden, a model still leaves results.json and results.zip,
-which servers take.
+Measure predictions. The figures go to metrics.json in the output folder, tables to the terminal, and all of it with the
+worst and best cases to report.html, a page for a browser. Where annotations are hidden, a model still leaves
+results.json and results.zip, which servers take.
 
 What is measured follows from the annotations:
   YouTube-VIS json      video AP, identity measures (HOTA, IDF1), AP by length, number and speed of the objects
@@ -195,11 +195,8 @@ def _measure(args: argparse.Namespace, task: Task, data: EvaluationSet, results:
     measurement = measure(task, data, results, options)
     measurement.report.write(output / "metrics.json")
     _print_tables(measurement.report)
-    written = [output / "metrics.json"]
-    if args.cases > 0:
-        measurement.write_cases(output / "cases.html", args.cases)
-        written.append(output / "cases.html")
-    print(f"wrote {' and '.join(map(str, written))}")
+    measurement.write_page(output / "report.html", args.cases)
+    print(f"wrote {output / 'metrics.json'} and {output / 'report.html'}")
 
 
 def _print_tables(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""From a dataset and results on disk to a report, and to a page of the worst and best cases."""
+"""From a dataset and results on disk to figures, and to a page with these and the worst and best cases."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from video_mask2former.config import InferenceSettings
 from video_mask2former.data.annotation_format import read_json
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideos
-from video_mask2former.evaluation.evaluation_page import Case, choose_cases, write_page
+from video_mask2former.evaluation.cases import Case, choose_cases
+from video_mask2former.evaluation.report_page import write_report
 from video_mask2former.metrics import Report
+from video_mask2former.progress import tracked
 from video_mask2former.tasks import EvaluationOptions, Task
+from video_mask2former.tasks.base import AnswerRules
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,37 @@ class Measurement:
     report: Report
     qualities: Mapping[int, float]
 
-    def write_cases(self, path: Path, num_cases: int) -> None:
-        """Write a page of so many worst and so many best cases, which are drawn one by one."""
-        worst, best = (self._cases(ids) for ids in choose_cases(self.qualities, num_cases))
+    def write_page(self, path: Path, num_cases: int) -> None:
+        """Write a page of all figures, with so many worst and so many best cases, which are drawn one by one."""
+        worst, best = choose_cases(self.qualities, num_cases)
         names = ("object",) if self.options.is_class_agnostic else self.data.class_names
-        write_page(path, worst, best, names)
+        cases = {"worst": self._cases(worst), "best": self._cases(best)}
+        titles = {video.video_id: video.title for video in self.data}
+        qualities = {titles[video_id]: quality for video_id, quality in self.qualities.items()}
+        facts = {
+            "task": self.task.name,
+            "annotations": str(self.data.path),
+            "results": str(self.results),
+            "images" if self.data.is_of_images else "videos": f"{len(self.data)}",
+        }
+        if self.options.is_class_agnostic:
+            facts["classes"] = "not compared"
+        title = f"{self.data.path.parent.name}/{self.data.path.name}"
+        write_report(path, title, facts, self.report, qualities, cases, names)
 
     def _cases(self, video_ids: Iterable[int]) -> Iterator[Case]:
         answers = self.task.read(self.results, self.data, self.options)
         position = {video.video_id: index for index, video in enumerate(self.data)}
+        stuff = stuff_of(self.task, self.data)
         for video_id in video_ids:
             video = self.data[position[video_id]]
             shown, truth = (self.task.drawn(i, self.options) for i in (answers(video), video.ground_truth()))
-            yield Case(video.title, self.qualities[video_id], shown, truth, video.paths)
+            yield Case(video.title, self.qualities[video_id], shown, truth, video.paths, stuff)
+
+
+def stuff_of(task: Task, data: EvaluationSet) -> frozenset[int]:
+    """Classes of a dataset that a task draws lightly."""
+    return task.stuff_labels(AnswerRules(InferenceSettings(), data.is_thing))
 
 
 def measure(task: Task, data: EvaluationSet, results: Path, options: EvaluationOptions) -> Measurement:
@@ -52,7 +72,7 @@ def measure(task: Task, data: EvaluationSet, results: Path, options: EvaluationO
     answers = task.read(results, data, options)
     evaluator = task.evaluator(data, options)
     keys = {}
-    for video in tqdm(data, desc="measure", disable=None):
+    for video in tracked(data, "measure", "video"):
         keys[video.video_id] = str(video.key)
         evaluator.process(answers(video), video.ground_truth())
     return Measurement(task, data, results, options, evaluator.report(keys), evaluator.qualities())

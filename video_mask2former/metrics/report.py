@@ -56,7 +56,7 @@ class Report:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def tables(self) -> list[Table]:
-        """The figures as tables for a terminal, fractions in percent; the summary last, where it is seen."""
+        """The figures as tables for a terminal; the summary last, where it is seen."""
         groups = [_wide_table(name.replace("_", " "), figures) for name, figures in self.groups.items()]
         return [self._class_table(), *groups, _wide_table("summary", self.summary)]
 
@@ -74,10 +74,10 @@ class Report:
 
 
 def format_figure(name: str, value: float) -> str:
-    """A figure as it is printed: percent with one decimal, counts as they are, a dash where undefined."""
+    """A figure as it is printed: a fraction with three decimals, counts as they are, a dash where undefined."""
     if name in COUNTS:
         return f"{value:.0f}"
-    return "-" if value == UNDEFINED else f"{100 * value:.1f}"
+    return "-" if value == UNDEFINED else f"{value:.3f}"
 
 
 def _table(title: str) -> Table:
