@@ -3,9 +3,12 @@ from __future__ import annotations
 import logging
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 from video_mask2former.engine import TrainingLog, log_to_file, read_records
+from video_mask2former.engine.logging import picture_folder
 
 
 def make_log(folder, *, period: int = 2, **options) -> TrainingLog:
@@ -124,6 +127,24 @@ def test_missing_tensorboard_says_how_to_get_it(tmp_path, monkeypatch) -> None:
     log = make_log(tmp_path, use_tensorboard=True)
     with pytest.raises(ImportError, match=r"pip install 'video-mask2former\[train\]'"):
         log.start(0)
+
+
+def test_tensorboard_gets_the_pictures_of_an_evaluation(tmp_path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = make_log(tmp_path, use_tensorboard=True)
+    log.start(0)
+    folder = picture_folder(tmp_path, 2)
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "val_1.jpg"), np.full((20, 30, 3), (0, 0, 255), np.uint8))
+    log.evaluation(2, {"AP": 0.25})
+    log.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["evaluation/AP"]
+    [picture] = events.Images("pictures/val_1")
+    assert (picture.step, picture.height, picture.width) == (2, 20, 30)
+    drawn = cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(drawn.astype(int) - (0, 0, 255)).max() < 10, "red is red"
 
 
 def test_tensorboard_gets_the_records(tmp_path) -> None:

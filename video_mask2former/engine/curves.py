@@ -1,28 +1,22 @@
-"""The curves of a training run as one picture: losses, learning rate and metrics over steps."""
+"""The curves of a training run as one picture, by matplotlib: losses, learning rate and metrics over steps."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from video_mask2former.atomic import atomic_path
 
-Canvas = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
 _LOSSES = ("loss", "loss_ce", "loss_mask", "loss_dice")
-_METRICS = ("AP", "AP50", "AP75", "PQ", "mIoU")
-_WIDTH, _HEIGHT = 960, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 150, 36, 36  # margins around the axes
-_COLOURS = ((180, 119, 31), (14, 127, 255), (44, 160, 44), (40, 39, 214), (189, 103, 148))  # BGR
-_GREY, _BLACK = (225, 225, 225), (40, 40, 40)
+_NUM_METRICS = 5
+_WIDTH, _PANEL_HEIGHT = 9.6, 3.0  # inches of 100 pixels
+_FEW = 30  # so many points of a curve are marked
 
 
 def draw_curves(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> bool:
@@ -34,45 +28,49 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
 
     Returns:
         Whether there was anything to draw.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
     """
     evaluations = [{"step": record["step"], **record["evaluation"]} for record in records if "evaluation" in record]
-    panels = [
-        _panel("loss (log scale)", _series(records, _LOSSES), is_log=True),
-        _panel("learning rate", _series(records, ("learning_rate",)), is_log=False),
-        _panel("evaluation", _series(evaluations, _METRICS), is_log=False),
-    ]
-    drawn = [panel for panel in panels if panel is not None]
-    if not drawn:
+    metrics = list(evaluations[0])[1 : 1 + _NUM_METRICS] if evaluations else []
+    losses = _series(records, _LOSSES)
+    positive = {name: kept for name, points in losses.items() if (kept := [point for point in points if point[1] > 0])}
+    panels = {
+        "loss": positive,
+        "learning rate": _series(records, ("learning_rate",)),
+        "evaluation": _series(evaluations, metrics),
+    }
+    panels = {title: series for title, series in panels.items() if series}
+    if not panels:
         return False
-    encoded = cv2.imencode(".png", np.concatenate(drawn))[1]
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "curves.png needs matplotlib. Install it with: pip install 'video-mask2former[train]'."
+        ) from error
+    # not pyplot: nothing global, and no window
+    figure = Figure(figsize=(_WIDTH, _PANEL_HEIGHT * len(panels)), dpi=100, layout="constrained")
+    grid = figure.subplots(len(panels), sharex=True, squeeze=False)
+    for axes, (title, series) in zip(grid[:, 0], panels.items(), strict=True):
+        _draw_panel(axes, title, series)
+    grid[-1, 0].set_xlabel("step")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        figure.savefig(temporary)
     return True
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Maps values to pixels: ``low`` to pixel ``start``, ``high`` to pixel ``stop``."""
-
-    low: float
-    high: float
-    start: int
-    stop: int
-    is_log: bool = False
-
-    def pixel(self, value: float) -> int:
-        value, low, high = (math.log10(x) if self.is_log else x for x in (value, self.low, self.high))
-        return round(self.start + (value - low) / (high - low) * (self.stop - self.start))
-
-    def ticks(self) -> list[float]:
-        """Round values inside the axis: 1, 2 and 5 times powers of ten."""
-        if self.is_log:
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            return [m * 10.0**p for p in powers for m in (1, 2, 5) if self.low <= m * 10.0**p <= self.high]
-        magnitude = 10.0 ** math.floor(math.log10((self.high - self.low) / 4))
-        step = next(m * magnitude for m in (1, 2, 5, 10) if (self.high - self.low) / (m * magnitude) <= 6)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [step * number for number in range(first, last + 1)]
+def _draw_panel(axes: Axes, title: str, series: Series) -> None:
+    for name, points in series.items():
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, label=f"{name} {values[-1]:.3g}", marker="." if len(points) <= _FEW else "")
+    axes.set_yscale("log" if title == "loss" else "linear")
+    if title != "loss":
+        axes.set_ylim(bottom=min(0.0, *(value for points in series.values() for _, value in points)))
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _series(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Series:
@@ -82,43 +80,3 @@ def _series(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Serie
         if points:
             series[name] = points
     return series
-
-
-def _panel(title: str, series: Series, is_log: bool) -> Canvas | None:
-    if is_log:
-        series = {name: kept for name, points in series.items() if (kept := [p for p in points if p[1] > 0])}
-    if not series:
-        return None
-    values = [value for points in series.values() for _, value in points]
-    last_step = max(step for points in series.values() for step, _ in points)
-    low, high = (min(values) / 1.1, max(values) * 1.1) if is_log else (min(0.0, *values), max(*values, 1e-9) * 1.05)
-    x_axis = _Axis(0, max(last_step, 1), _LEFT, _WIDTH - _RIGHT)
-    y_axis = _Axis(low, high, _HEIGHT - _BOTTOM, _TOP, is_log)
-    canvas = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
-    _draw_grid(canvas, title, x_axis, y_axis)
-    for index, (name, points) in enumerate(series.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        pixels = [(x_axis.pixel(step), y_axis.pixel(value)) for step, value in points]
-        cv2.polylines(canvas, [np.array(pixels, np.int32)], False, colour, 2, cv2.LINE_AA)
-        if len(pixels) <= 30:
-            for pixel in pixels:
-                cv2.circle(canvas, pixel, 3, colour, -1, cv2.LINE_AA)
-        _write(canvas, f"{name} {points[-1][1]:.3g}", (_WIDTH - _RIGHT + 10, _TOP + 12 + 20 * index), colour)
-    return canvas
-
-
-def _draw_grid(canvas: Canvas, title: str, x_axis: _Axis, y_axis: _Axis) -> None:
-    for tick in y_axis.ticks():
-        y = y_axis.pixel(tick)
-        cv2.line(canvas, (x_axis.start, y), (x_axis.stop, y), _GREY, 1)
-        _write(canvas, f"{tick:.3g}", (8, y + 4), _BLACK)
-    for tick in x_axis.ticks():
-        x = x_axis.pixel(tick)
-        cv2.line(canvas, (x, y_axis.start), (x, y_axis.stop), _GREY, 1)
-        _write(canvas, f"{tick:g}", (x - 12, y_axis.start + 18), _BLACK)
-    cv2.rectangle(canvas, (x_axis.start, y_axis.stop), (x_axis.stop, y_axis.start), _BLACK, 1)
-    _write(canvas, title, (x_axis.start, y_axis.stop - 10), _BLACK)
-
-
-def _write(canvas: Canvas, text: str, position: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
+import cv2
 import torch
 from tqdm import tqdm
 
@@ -47,7 +48,7 @@ class TrainingLog:
     Every ``period`` steps the means since the last record go to ``metrics.jsonl``, to TensorBoard and to the log.
     A record is one JSON object a line: ``{"step": 20, "loss": 31.5, "loss_ce": ..., "learning_rate": ...}``;
     evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``. ``curves.png`` shows them, drawn at every evaluation
-    and at the end.
+    and at the end. TensorBoard also gets the pictures that an evaluation left in its :func:`picture_folder`.
 
     Args:
         folder: Where ``metrics.jsonl``, ``curves.png`` and ``tensorboard/`` go.
@@ -65,6 +66,7 @@ class TrainingLog:
         self._period = period
         self._is_main = is_main
         self._use_tensorboard = use_tensorboard and is_main
+        self._draws_curves = True
         self._sums: dict[str, tuple[float, int]] = {}
         self._bar: tqdm[Any] | None = None
         self._tensorboard: SummaryWriter | None = None
@@ -105,6 +107,9 @@ class TrainingLog:
         if self._tensorboard is not None:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(f"evaluation/{name}", value, step)
+            for path in sorted(picture_folder(self.path.parent, step).glob("*.jpg")):
+                picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+                self._tensorboard.add_image(f"pictures/{path.stem}", picture, step, dataformats="HWC")
         logger.info("evaluation after %d steps: %s", step, "  ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         self._draw()
 
@@ -139,8 +144,13 @@ class TrainingLog:
             logger.info("step %d/%d  %s  remaining %s", step, self._max_steps, _short(means), remaining)
 
     def _draw(self) -> None:
+        if not self._draws_curves:
+            return
         try:
             draw_curves(read_records(self.path), self.path.with_name("curves.png"))
+        except ImportError as error:
+            self._draws_curves = False
+            logger.info("no curves are drawn: %s", error)
         except OSError as error:  # a full disk is reported by what matters more
             logger.warning("the curves could not be drawn: %s", error)
 
@@ -148,6 +158,11 @@ class TrainingLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(record)) + "\n")
+
+
+def picture_folder(output: Path, step: int) -> Path:
+    """Where an evaluation after so many steps leaves pictures, in the folder of the run."""
+    return output / "pictures" / f"step_{step:07d}"
 
 
 def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -11,16 +11,18 @@ from typing import cast
 import cv2
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
 from video_mask2former.config import Config, DataConfig
 from video_mask2former.data.evaluation_sets import locate_evaluation_set
 from video_mask2former.data.evaluation_videos import EvaluationSet
-from video_mask2former.evaluation.evaluation_page import Case, draw_case
+from video_mask2former.engine.logging import picture_folder
+from video_mask2former.evaluation.cases import Case, draw_case
+from video_mask2former.evaluation.measurement import stuff_of
 from video_mask2former.evaluation.prediction import DatasetPredictor, map_classes
 from video_mask2former.models import Segmenter
+from video_mask2former.progress import tracked
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.tasks import build_task
 from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
@@ -49,7 +51,7 @@ class Validation:
     Args:
         datasets: What is measured, by name.
         config: The whole configuration.
-        picture_folder: Where pictures go, in a folder for each step.
+        output: Folder of the run, where pictures go into a folder for each step.
         num_pictures: Videos of each dataset that are drawn, always the same.
     """
 
@@ -58,12 +60,12 @@ class Validation:
         datasets: Mapping[str, MeasuredSet],
         config: Config,
         *,
-        picture_folder: Path,
+        output: Path,
         num_pictures: int,
     ) -> None:
         self._datasets = dict(datasets)
         self._config = config
-        self._picture_folder = picture_folder
+        self._output = output
         self._num_pictures = num_pictures
 
     @property
@@ -77,7 +79,7 @@ class Validation:
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """Measure a model in evaluation mode."""
         model = cast(Segmenter, model)
-        folder = self._picture_folder / f"step_{step:07d}"
+        folder = picture_folder(self._output, step)
         figures = {name: self._measure(model, name, folder) for name in self._datasets}
         if len(figures) == 1:
             return next(iter(figures.values()))
@@ -89,13 +91,14 @@ class Validation:
         evaluator = task.evaluator(data, OPTIONS)
         drawn = set(np.linspace(0, len(data) - 1, min(self._num_pictures, len(data))).round().astype(int).tolist())
         own = range(distributed.rank(), len(data), distributed.world_size())
-        for index in tqdm(own, desc=name, unit="video", leave=False, disable=_bar_is_disabled()):
+        for index in tracked(own, name, "video", is_shown=distributed.is_main_process()):
             video = data[index]
             prediction, ground_truth = predictor.predict(video), video.ground_truth()
             evaluator.process(prediction, ground_truth)
             if index in drawn:
                 shown, truth = (task.drawn(instances, OPTIONS) for instances in (prediction, ground_truth))
-                _draw(folder / f"{name}_{video.video_id}.jpg", Case(name, 0.0, shown, truth, video.paths), data)
+                case = Case(name, 0.0, shown, truth, video.paths, stuff_of(task, data))
+                _draw(folder / f"{name}_{video.video_id}.jpg", case, data)
         evaluator.merge(distributed.gather_objects(evaluator.state()))
         return evaluator.evaluate()
 
@@ -136,7 +139,7 @@ def build_validation(config: Config, output: Path, model: Segmenter) -> Validati
     return Validation(
         dict(zip(short_names(list(datasets)), datasets.values(), strict=True)),
         config,
-        picture_folder=output / "pictures",
+        output=output,
         num_pictures=config.training.sample_pictures,
     )
 
@@ -171,11 +174,7 @@ def _find_videos(config: DataConfig, name: str) -> EvaluationSet:
 
 
 def _draw(path: Path, case: Case, data: EvaluationSet) -> None:
-    picture = draw_case(case, data.class_names, MaskAnnotator().annotate)
+    picture = draw_case(case, data.class_names, MaskAnnotator(stuff_labels=case.stuff_labels).annotate)
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-
-
-def _bar_is_disabled() -> bool | None:
-    return None if distributed.is_main_process() else True
