@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_input_arguments(parser)
-    _add_model_arguments(parser)
+    add_model_arguments(parser)
     _add_output_arguments(parser)
     parser.set_defaults(run=run)
     allow_words_anywhere(parser, "inputs")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
     output = _make_folder(args.output)
-    model, settings, task = _load_model(args, overrides)
+    model, settings, task = load_model(args, overrides)
     if (args.panoptic or args.semantic) and not isinstance(task, (VideoPanopticTask, VideoSemanticTask)):
         raise ValueError(
             "--panoptic and --semantic need masks that do not overlap: --task video_panoptic or video_semantic."
@@ -120,7 +120,8 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="predict again what is done")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is run, and how: a model and the options of inference."""
     group = parser.add_argument_group("model")
     group.add_argument("--config", metavar="C", help="configuration: a YAML file, or a name such as ytvis_2019/r50")
     group.add_argument(
@@ -208,7 +209,7 @@ def _make_folder(name: str) -> Path:
     return Path(name)
 
 
-def _load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings, Task]:
+def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings, Task]:
     """The model, how it is run, and what is made of its masks.
 
     The configuration comes first, then what people want, then the given options, the flags last.
