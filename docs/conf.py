@@ -14,12 +14,16 @@ project = "video_mask2former"
 copyright = "the authors of video_mask2former, Apache-2.0"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "vm2f_docs"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "vm2f_docs"]
 exclude_patterns = ["_build", "_ext"]
 highlight_language = "text"
 html_theme = "furo"
 html_title = f"video_mask2former {__version__}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

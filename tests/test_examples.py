@@ -47,9 +47,23 @@ def finetuned(tmp_path_factory) -> tuple[Path, str]:
 
 def test_every_example_is_in_the_table_and_tested_here():
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert set(re.findall(r"\]\((\w+\.py)\)", (EXAMPLES / "README.md").read_text())) == scripts
+    notebooks = {path.name for path in EXAMPLES.glob("*.ipynb")}
+    listed = set(re.findall(r"\]\((\w+\.(?:py|ipynb))\)", (EXAMPLES / "README.md").read_text()))
+    assert listed == scripts | notebooks
     tested = set(re.findall(r'run_example\("(\w+)"', Path(__file__).read_text()))
     assert {f"{name}.py" for name in tested} == scripts
+
+
+def test_the_notebook_runs():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(EXAMPLES / "first_video.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.data for output in outputs if "data" in output]
+    assert "<table" in shown[0]["text/html"] and "person" in shown[0]["text/html"]
+    assert sum("image/png" in data for data in shown) == 1
+    assert "viewer.html" in shown[-1]["text/plain"]
+    assert "FrameInstances(frame 2, 512x384: " in outputs[-1].text
 
 
 def test_segment_a_video(tmp_path):

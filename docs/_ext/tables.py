@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections.abc
 import dataclasses
 import os
@@ -10,7 +11,6 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from unittest import mock
 
 import yaml
 
@@ -144,12 +144,70 @@ def format_table() -> str:
     return markdown_table(("kind", "holds", "recognised by a key that has"), rows)
 
 
-def command_help(command: str) -> str:
-    """What ``video-mask2former COMMAND --help`` prints, on a terminal of 100 columns."""
-    with mock.patch.dict(os.environ, COLUMNS="100"):
-        subparsers = next(action for action in make_parser()._actions if isinstance(action.choices, dict))
-        assert isinstance(subparsers.choices, dict)
-        return f"```text\n{subparsers.choices[command].format_help().rstrip()}\n```"
+def command_tables(command: str) -> str:
+    """What ``video-mask2former COMMAND --help`` says, as text and tables; of a command with tools, that of each."""
+    parser = subparsers_of(make_parser())[command]
+    tools = subparsers_of(parser)
+    parts = parser_tables(parser) if not tools else [described(parser)]
+    for name, tool in tools.items():
+        parts += [f"### {command} {name}", *parser_tables(tool)]
+    return "\n\n".join(parts)
+
+
+def subparsers_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands of a parser, by name."""
+    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0]) if found else {}
+
+
+def parser_tables(parser: argparse.ArgumentParser) -> list[str]:
+    """What one parser says: its description, and a table for each group of arguments."""
+    parts = [described(parser)]
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if not isinstance(action, argparse._HelpAction)]
+        if actions:
+            title = {"positional arguments": "arguments"}.get(group.title or "", group.title or "")
+            rows = [(flags_of(action), help_of(parser, action)) for action in actions]
+            parts.append(f"**{title}**" + (f": {group.description}" if group.description else ""))
+            parts.append(markdown_table(("", "meaning"), rows))
+    return parts
+
+
+def described(parser: argparse.ArgumentParser) -> str:
+    """The description, and what stands below the options; examples and lists as blocks of code."""
+    parts = []
+    for text in f"{parser.description or ''}\n\n{parser.epilog or ''}".strip().split("\n\n"):
+        head, colon, block = text.partition(":\n")
+        if colon and block.startswith("  "):
+            language = "bash" if head == "examples" else "text"
+            code_text = "\n".join(line.removeprefix("  ") for line in block.splitlines())
+            parts.append(f"{head[:1].upper()}{head[1:]}:\n\n```{language}\n{code_text}\n```")
+        else:
+            parts.append(words_as_code(text))
+    return "\n\n".join(parts)
+
+
+def flags_of(action: argparse.Action) -> str:
+    """How an argument is written, with what stands for its value."""
+    if action.choices is not None and action.metavar is None:
+        value = " or ".join(map(str, action.choices))
+    else:
+        metavar = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+        value = " ".join(metavar) if isinstance(metavar, tuple) else metavar
+    if not action.option_strings:
+        return code(value or action.dest)
+    return ", ".join(code(f"{flag} {value}".strip() if action.nargs != 0 else flag) for flag in action.option_strings)
+
+
+def help_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    """The help of an argument with its default in place."""
+    text = parser._get_formatter()._expand_help(action) if action.help else ""
+    return words_as_code(text).replace("|", "\\|")
+
+
+def words_as_code(text: str) -> str:
+    """Flags, and words with what Markdown would take for marks, as code."""
+    return re.sub(r"(?<![\w`])(--[a-z][\w-]*|[^\s()]*[<*_][^\s(),;:]*[^\s(),;:.])", r"`\1`", text)
 
 
 def configuration_reference() -> str:
@@ -264,7 +322,7 @@ def repository_page(name: str) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "checkpoint-formats": format_table,
     "checkpoint-keys": checkpoint_table,
-    "command-help": command_help,
+    "command": command_tables,
     "configuration-reference": configuration_reference,
     "detectron2-built": detectron2_built_table,
     "detectron2-combined": detectron2_combined_table,
