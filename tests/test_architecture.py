@@ -34,6 +34,7 @@ ROWS = [
         "option_values",
         "config",
         "rle",
+        "outlines",
         "distributed",
         "atomic",
         "_version",

@@ -21,7 +21,7 @@ from video_mask2former._version import __version__
 if TYPE_CHECKING:
     from video_mask2former import ops
     from video_mask2former.api import evaluate_model, evaluate_results, load, train
-    from video_mask2former.inference import InferenceSettings, segment_video, stream_video
+    from video_mask2former.inference import InferenceSettings, segment_video, segment_videos, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import Segmenter, VideoMask2Former
     from video_mask2former.structures import (
@@ -50,6 +50,7 @@ _HOME = {
     "evaluate_results": "api",
     "load": "api",
     "segment_video": "inference",
+    "segment_videos": "inference",
     "stream_video": "inference",
     "train": "api",
 }
@@ -71,6 +72,7 @@ __all__ = [
     "load",
     "ops",
     "segment_video",
+    "segment_videos",
     "stream_video",
     "train",
 ]

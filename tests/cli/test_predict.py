@@ -25,7 +25,7 @@ from video_mask2former.results import (
 from video_mask2former.rle import decode_rle
 from video_mask2former.video_io import open_video
 
-EVERYTHING = ["--frames", "--coco", "--mots", "--masks"]
+EVERYTHING = ["--frames", "--coco", "--mots", "--masks", "--format", "cvat,coco_video"]
 
 
 def predict(*words: object) -> int:
@@ -43,7 +43,7 @@ def test_every_output_says_the_same(tmp_path, model_arguments, mode, write_video
     folder = tmp_path / "out" / "in"
     assert files_of(folder) == {
         *("overlay.mp4", "tracks.json", "results.json", "contact_sheet.png", "viewer.html", "frames.jsonl"),
-        *("coco_detections.json", "mots.txt", "masks", "done.json"),
+        *("coco_detections.json", "mots.txt", "masks", "done.json", "cvat.xml", "coco_video.json"),
     }
     with open_video(folder / "overlay.mp4") as overlay:
         assert (overlay.num_frames, overlay.frame_rate, overlay.size) == (7, Fraction(30000, 1001), (54, 80))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from video_mask2former.inference import InferenceSettings, VideoPredictor, segment_video
+from video_mask2former.inference import InferenceSettings, VideoPredictor, segment_video, segment_videos
 from video_mask2former.rle import decode_rle, rle_iou
 from video_mask2former.structures import VideoInstances
 
@@ -197,8 +197,8 @@ def test_settings_reject_nonsense(colour_model) -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             InferenceSettings(**wrong)
-    with pytest.raises(ValueError, match=r"tracker must be one of query, .*, got 'sort'"):
-        VideoPredictor(colour_model, InferenceSettings(tracker="sort"))
+    with pytest.raises(ValueError, match=r"tracker must be one of query, .*, got 'sorted'"):
+        VideoPredictor(colour_model, InferenceSettings(tracker="sorted"))
     with pytest.raises(ValueError, match="unknown setting 'windows'"):
         InferenceSettings().updated(windows=3)
 
@@ -235,6 +235,45 @@ def test_an_address_is_read_like_a_camera(colour_model, painter, busy_scene, tmp
     assert [(track.track_id, track.label, len(track)) for track in found] == [
         (track.track_id, track.label, len(track)) for track in expected
     ]
+
+
+def test_several_videos_of_any_kind_in_one_call(colour_model, painter, busy_scene, tmp_path, monkeypatch) -> None:
+    frames = painter(busy_scene)
+    opened = []
+
+    class Capture:
+        def __init__(self, source):
+            opened.append(source)
+            self.left = list(frames)
+
+        def isOpened(self):
+            return opened[-1] != "rtsp://nobody/1"
+
+        def get(self, name):
+            return 25.0
+
+        def read(self):
+            return bool(self.left), self.left.pop(0)[..., ::-1] if self.left else None
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr("video_mask2former.video_io.memory_source.cv2.VideoCapture", Capture)
+    sources = [frames, Image.fromarray(frames[0]), 0, "rtsp://camera/1"]
+    results = list(segment_videos(colour_model, sources, settings=SMALL, end=5))
+    assert opened == [0, "rtsp://camera/1"]
+    assert [(result.source, result.num_frames) for result in results[1:]] == [
+        (None, 1),
+        (None, 5),
+        ("rtsp://camera/1", 5),
+    ]
+    assert results[2].tracks == results[3].tracks and len(results[2]) > 0
+    assert [track.segmentations[4] for track in results[2]] == list(results[0].at_frame(4).segmentations)
+    found = segment_videos(colour_model, ["rtsp://nobody/1"])
+    with pytest.raises(ValueError, match=r"rtsp://nobody/1 cannot be read as a video"):
+        next(found)
+    with pytest.raises(TypeError, match=r"sources must be a list of videos, got 'in\.mp4'"):
+        segment_videos(colour_model, "in.mp4")
 
 
 class SilentHandler(SimpleHTTPRequestHandler):

@@ -26,7 +26,8 @@ def test_keyword_arguments_have_the_names_and_types_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "missing"), [(vm2f.segment_video, ()), (vm2f.stream_video, ("mode", "keep_empty"))]
+    ("function", "missing"),
+    [(vm2f.segment_video, ()), (vm2f.segment_videos, ()), (vm2f.stream_video, ("mode", "keep_empty"))],
 )
 def test_help_has_every_option_with_its_sentence(function, missing) -> None:
     names = [name for name in NAMES if name not in missing]

@@ -1,46 +1,32 @@
-"""``video-mask2former data``: check, split, convert, filter and make datasets."""
+"""``video-mask2former data``: check, split, import, convert, filter and make datasets."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from video_mask2former.cli.data_formats import add_export, add_import
+from video_mask2former.cli.tool_parser import add_tool
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the command, with a command of its own for each tool, to the command line."""
     parser = subparsers.add_parser(
         "data",
-        help="check, split, convert or make a dataset",
+        help="check, split, import, convert or make a dataset",
         description="Tools for datasets in the YouTube-VIS and the COCO format.",
     )
     tools = parser.add_subparsers(title="tools", required=True, metavar="TOOL")
-    for add_tool in (_add_check, _add_split, _add_conversions, _add_filter_coco, _add_group_classes, _add_synthetic):
-        add_tool(tools)
-
-
-def _add_tool(
-    tools: argparse._SubParsersAction[Any],
-    name: str,
-    help_text: str,
-    run: Callable[[argparse.Namespace], int],
-    *examples: str,
-) -> argparse.ArgumentParser:
-    lines = [f"  video-mask2former data {name} {example}" for example in examples]
-    parser = tools.add_parser(
-        name,
-        help=help_text,
-        description=f"{help_text[0].upper()}{help_text[1:]}.",
-        epilog="\n".join(["examples:", *lines]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    return cast(argparse.ArgumentParser, parser)
+    for add in (
+        *(_add_check, _add_split, add_import, add_export, _add_conversions),
+        *(_add_filter_coco, _add_group_classes, _add_synthetic),
+    ):
+        add(tools)
 
 
 def _add_check(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "check",
         "list every problem of a dataset, and what it holds of each class; exits with 1 if something is wrong",
@@ -75,7 +61,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _add_split(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "split",
         "split a training set in a part to train on and a part to measure on, the same for everybody",
@@ -113,7 +99,7 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "convert-davis",
         "convert folders of indexed PNG masks (DAVIS, YouTube-VOS) to a YouTube-VIS file",
@@ -124,7 +110,7 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("masks", help="folder with a folder of PNG masks for each video")
     parser.add_argument("output", help="JSON file to write")
     parser.add_argument("--classes", help="JSON file {video: {object number: class}}, such as davis_semantics.json")
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "convert-mots",
         "convert MOTS text annotations (KITTI MOTS, MOTSChallenge) to a YouTube-VIS file",
@@ -134,7 +120,7 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("images", help="folder with a folder of images for each video")
     parser.add_argument("texts", help="folder of VIDEO.txt or VIDEO/gt/gt.txt files")
     parser.add_argument("output", help="JSON file to write")
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "convert-coco-video",
         "convert a file in the COCO video format to a YouTube-VIS file; the images stay where they are",
@@ -143,7 +129,7 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("annotations", help="JSON file with videos, images that name theirs, and annotations")
     parser.add_argument("output", help="JSON file to write")
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "convert-segments",
         "convert the label pictures of COCO panoptic or ADE20K to a COCO instances file, stuff included",
@@ -155,7 +141,7 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("source", help="COCO's panoptic JSON file, or ADE20K's folder of images")
     parser.add_argument("pictures", help="folder of the PNG files")
     parser.add_argument("output", help="JSON file to write")
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "convert-panoptic-videos",
         "convert VIPSeg, VSPW or KITTI-STEP to a YouTube-VIS file to train on, stuff included",
@@ -213,7 +199,7 @@ def _convert_segments(args: argparse.Namespace) -> int:
 
 
 def _add_filter_coco(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "filter-coco",
         "give a COCO instances file the classes that it shares with a video dataset",
@@ -234,7 +220,7 @@ def _filter_coco(args: argparse.Namespace) -> int:
 
 
 def _add_group_classes(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "group-classes",
         "turn the categories of an annotation file into a few groups (default: person, animal, vehicle, object)",
@@ -266,7 +252,7 @@ def _group_classes(args: argparse.Namespace) -> int:
 
 
 def _add_synthetic(tools: argparse._SubParsersAction[Any]) -> None:
-    parser = _add_tool(
+    parser = add_tool(
         tools,
         "make-synthetic",
         "write a dataset with exact masks: moving shapes, or real objects pasted into real videos",

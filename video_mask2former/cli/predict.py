@@ -155,6 +155,12 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--panoptic", action="store_true", help="panoptic/: PNG files and JSON in the form of VIPSeg")
     group.add_argument("--semantic", action="store_true", help="semantic/: PNG files whose values are classes")
     group.add_argument(
+        "--format",
+        metavar="A,B",
+        default="",
+        help="files for other tools: cvat, mots_png, label_studio, label_studio_boxes, coco_video",
+    )
+    group.add_argument(
         "--overlay-mode", choices=("overlay", "side_by_side", "masks_only"), default="overlay", help="default: overlay"
     )
     group.add_argument("--audio", action="store_true", help="copy the sound into the overlay")
@@ -263,6 +269,7 @@ def _output_choice(args: argparse.Namespace) -> OutputChoice:
         masks=args.masks,
         panoptic=args.panoptic,
         semantic=args.semantic,
+        formats=tuple(name.strip() for name in args.format.split(",") if name.strip()),
         overlay_mode=args.overlay_mode,
         audio=args.audio,
     )

@@ -21,8 +21,8 @@ class Config(Section):
     tracker: PartConfig | None = option(
         None,
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
-        "propagate (queries that start the next window), minvis (the published rule), a learned one, or module:Class; "
-        "null is overlap where windows overlap, else query.",
+        "propagate (queries that start the next window), minvis (the published rule), bytetrack and others on "
+        "boxes, a learned one, or module:Class; null is overlap where windows overlap, else query.",
     )
     refiner: PartConfig | None = option(None, "What looks at the whole video afterwards; null is nothing.")
     task: PartConfig = option(PartConfig("instance"), "What is made of the masks, and how it is measured.")

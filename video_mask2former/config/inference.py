@@ -54,8 +54,9 @@ class InferenceSettings(Section):
     tracker: TrackerChoice | None = option(
         None,
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
-        "propagate (queries that start the next window), minvis (the published rule), or module:Class, a custom "
-        "tracker; by default overlap where windows overlap, else query.",
+        "propagate (queries that start the next window), minvis (the published rule), bytetrack, ocsort, botsort, sort "
+        "(boxes; package trackers), or module:Class, a custom tracker; by default overlap where windows overlap, else "
+        "query.",
         python_only=True,
     )
     short_side: int | None = option(

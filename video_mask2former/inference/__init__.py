@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from video_mask2former.config import InferenceSettings
-from video_mask2former.inference.api import segment_video, stream_video
+from video_mask2former.inference.api import segment_video, segment_videos, stream_video
 from video_mask2former.inference.clips import ClipWindow, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream
@@ -37,6 +37,7 @@ __all__ = [
     "image_panoptic",
     "image_semantic",
     "segment_video",
+    "segment_videos",
     "select_instances",
     "stream_video",
 ]

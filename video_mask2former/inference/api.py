@@ -1,9 +1,10 @@
-"""The two public calls: a video to its tracks, and a stream of frames to their instances."""
+"""The public calls: a video, or many, to their tracks, and a stream of frames to their instances."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from video_mask2former.config import InferenceOptions, InferenceSettings
@@ -72,6 +73,52 @@ def segment_video(
     return VideoPredictor(model, chosen, find_task(task)).predict(
         source, start=start, end=end, every=every, progress=progress
     )
+
+
+@with_options()
+def segment_videos(
+    model: SegmentationModel,
+    sources: Iterable[VideoSource],
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    every: int = 1,
+    task: str | Task | None = None,
+    settings: InferenceSettings | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[InferenceOptions],
+) -> Iterator[VideoInstances]:
+    """Find and track the objects of several videos, one after the other.
+
+    ::
+
+        for result in segment_videos(model, ["a.mp4", "frames/", "rtsp://camera/1", array]):
+            result.save(f"out/{result.source}")
+
+    Args:
+        model: See :func:`segment_video`.
+        sources: The videos, each what :func:`segment_video` takes. A camera or an address that never ends needs
+            ``end``.
+        start: See :func:`segment_video`; of every video, like all that follows.
+        end: See :func:`segment_video`.
+        every: See :func:`segment_video`.
+        task: See :func:`segment_video`.
+        settings: All of the options below in one object.
+        progress: Called with the number of frames done of the video that is under way.
+        **options: Any option of :class:`~video_mask2former.inference.InferenceSettings`.
+
+    Returns:
+        The tracks of each video, in order, as soon as they are known.
+
+    Raises:
+        TypeError: If ``sources`` is a single source, or there is no such option.
+        ValueError: If an option makes no sense. What is wrong with a video is raised when its turn comes.
+    """
+    if isinstance(sources, (str, bytes, os.PathLike)) or not isinstance(sources, Iterable):
+        raise TypeError(f"sources must be a list of videos, got {sources!r}. segment_video takes a single one.")
+    chosen = _chosen("segment_videos", settings, options)
+    predictor = VideoPredictor(model, chosen, find_task(task))
+    return (predictor.predict(source, start=start, end=end, every=every, progress=progress) for source in iter(sources))
 
 
 @with_options(but=("mode", "keep_empty"))

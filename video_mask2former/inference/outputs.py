@@ -24,6 +24,7 @@ from video_mask2former.results import (
     write_tracks,
     write_youtube_vis,
 )
+from video_mask2former.results.formats import FORMATS, find_format
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.tasks.pixel_files import (
     PANOPTIC_JSON,
@@ -55,6 +56,11 @@ IMAGE_OVERLAY = "overlay.png"
 PARTIAL_FRAMES = FILE_NAMES["frames"] + ".partial"
 # Of pictures that come without a frame rate, such as folders of images
 DEFAULT_FRAME_RATE = Fraction(25)
+_ALL_NAMES = (
+    *FILE_NAMES.values(),
+    IMAGE_OVERLAY,
+    *(name for each in FORMATS.values() for name in each.file_names),
+)
 # The id that a single video has in results.json
 VIDEO_ID = 1
 
@@ -75,6 +81,7 @@ class OutputChoice:
         masks: ``masks/``, indexed PNG files in the manner of DAVIS.
         panoptic: ``panoptic/``, PNG files and ``pred.json`` in the form of VIPSeg; for masks that do not overlap.
         semantic: ``semantic/``, PNG files whose values are classes; for the same.
+        formats: Files for other tools, by their names in :data:`~video_mask2former.results.formats.FORMATS`.
         overlay_mode: Masks over the frames, frames and masks side by side, or masks alone.
         audio: Copy the sound into the overlay.
     """
@@ -90,8 +97,13 @@ class OutputChoice:
     masks: bool = False
     panoptic: bool = False
     semantic: bool = False
+    formats: tuple[str, ...] = ()
     overlay_mode: OverlayMode = "overlay"
     audio: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            find_format(name)
 
     @property
     def needs_pixels(self) -> bool:
@@ -101,6 +113,7 @@ class OutputChoice:
     def file_names(self, *, is_image: bool = False) -> list[str]:
         """Names of the files and folders that are written."""
         chosen = [name for key, name in FILE_NAMES.items() if getattr(self, key)]
+        chosen += [name for key in self.formats for name in FORMATS[key].file_names]
         return [IMAGE_OVERLAY if name == FILE_NAMES["overlay"] and is_image else name for name in chosen]
 
 
@@ -257,6 +270,10 @@ def write_result_files(
             instances = video.at_frame(index)
             for writer in writers:
                 writer.write(instances)
+    for name in choice.formats:
+        place = folder / FORMATS[name].file_names[0]
+        remove_path(place)
+        FORMATS[name].write(replace(video, source=reader.name), place, frame_indices)
     names = [(index, f"{index:05d}") for index in frame_indices]
     if choice.panoptic:
         pictures = folder / FILE_NAMES["panoptic"]
@@ -272,13 +289,13 @@ def write_result_files(
 
 def remove_other_files(folder: Path, kept: list[str]) -> None:
     """Remove what earlier runs with other choices wrote, so that the files of a folder belong together."""
-    for name in {*FILE_NAMES.values(), IMAGE_OVERLAY} - set(kept):
+    for name in set(_ALL_NAMES) - set(kept):
         remove_path(folder / name)
 
 
 def remove_unfinished_files(folder: Path) -> None:
     """Remove what a run left behind that was killed before it could do so itself."""
-    for name in (*FILE_NAMES.values(), IMAGE_OVERLAY):
+    for name in _ALL_NAMES:
         path = Path(name)
         # the names that atomic_path makes, and those that grow under one of their own
         for leftover in (*folder.glob(f".{path.stem}-*.tmp{path.suffix}"), folder / f"{name}.partial"):

@@ -1,4 +1,4 @@
-"""Results as the objects of other libraries: pandas, supervision, COCO, DAVIS."""
+"""Results as the objects of other libraries: pandas, supervision, FiftyOne, COCO, DAVIS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from video_mask2former.results.coco_detections import coco_entries
 from video_mask2former.results.mask_pngs import MaskPngWriter
-from video_mask2former.rle import rle_area
+from video_mask2former.rle import decode_box, rle_area, rle_box
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.structures.videos import class_name
 
@@ -52,6 +52,35 @@ def to_supervision(instances: FrameInstances) -> Any:
 def video_to_supervision(video: VideoInstances) -> list[Any]:
     """``supervision.Detections`` of every frame."""
     return [to_supervision(video.at_frame(index)) for index in range(video.num_frames)]
+
+
+def to_fiftyone(video: VideoInstances) -> Any:
+    """A ``fiftyone.Sample`` with the tracks of a video, boxes relative to the frame and masks within them."""
+    fiftyone = _optional("fiftyone")
+    sample = None if video.source is None else fiftyone.Sample(filepath=video.source)
+    if sample is None or sample.media_type != "video":
+        raise ValueError(f"the source of a sample of FiftyOne must be a video file, got {video.source}.")
+    instances = {track.track_id: fiftyone.Instance() for track in video.tracks}
+    height, width = video.size
+    for index in range(video.num_frames):
+        detections = []
+        for track in video.tracks:
+            rle = track.segmentations.get(index)
+            if rle is None or not rle_area(rle):
+                continue
+            x, y, w, h = (int(value) for value in rle_box(rle))
+            detections.append(
+                fiftyone.Detection(
+                    label=video.class_name(track),
+                    bounding_box=[x / width, y / height, w / width, h / height],
+                    mask=decode_box(rle, (x, y, w, h)),
+                    confidence=track.frame_scores.get(index, track.score),
+                    index=track.track_id,
+                    instance=instances[track.track_id],
+                )
+            )
+        sample.frames[index + 1] = fiftyone.Frame(predictions=fiftyone.Detections(detections=detections))
+    return sample
 
 
 def video_to_coco(video: VideoInstances) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import fiftyone
     import numpy as np
     import pandas
     import supervision
@@ -101,6 +102,59 @@ class VideoViews:
             frame_indices: Which frames; None is all.
         """
         _room("results.exports").to_davis(self, folder, frame_indices)
+
+    def to_cvat(self, path: str | os.PathLike[str], *, tolerance: float = 1.0) -> None:
+        """Write polygon tracks as CVAT imports them ("CVAT for video 1.1").
+
+        Args:
+            path: XML file to write.
+            tolerance: How far, in pixels, a polygon may be off the edge of its mask; 0.2 is exact, with many points.
+        """
+        _room("results.formats.cvat").write_cvat(self, path, tolerance=tolerance)
+
+    def to_mots_png(self, folder: str | os.PathLike[str]) -> None:
+        """Write masks without overlaps as 16-bit PNG files, which CVAT and datumaro read ("MOTS PNG 1.0").
+
+        Args:
+            folder: Where they go; it must not be there yet, or be empty.
+        """
+        _room("results.formats.mots_png").write_mots_png(self, folder)
+
+    def to_label_studio(
+        self, path: str | os.PathLike[str], *, shapes: Literal["polygons", "boxes"] = "polygons", tolerance: float = 1.0
+    ) -> None:
+        """Write a task with predictions for Label Studio, and ``PATH.config.xml``, which sets up a project for it.
+
+        Args:
+            path: JSON file to write.
+            shapes: ``polygons`` need Label Studio Enterprise or its cloud; ``boxes`` are for the open-source edition.
+            tolerance: How far, in pixels, a polygon may be off the edge of its mask; 0.2 is exact, with many points.
+        """
+        formats = _room("results.formats.label_studio")
+        if shapes == "boxes":
+            formats.write_label_studio_boxes(self, path)
+        else:
+            formats.write_label_studio(self, path, tolerance=tolerance)
+
+    def to_coco_video(self, path: str | os.PathLike[str]) -> None:
+        """Write the video and its tracks in the COCO format with videos (CocoVID of mmtracking).
+
+        Args:
+            path: JSON file to write.
+        """
+        _room("results.formats.coco_video").write_coco_video(self, path)
+
+    def to_fiftyone(self) -> fiftyone.Sample:
+        """A ``fiftyone.Sample`` of the video, with the tracks as ``predictions`` of its frames.
+
+        ``dataset.add_sample(result.to_fiftyone())`` shows them in the app; the ``index`` of a detection is its track.
+
+        Raises:
+            ImportError: If fiftyone is not installed.
+            ValueError: If the video did not come from a file.
+        """
+        sample: fiftyone.Sample = _room("results.exports").to_fiftyone(self)
+        return sample
 
     def _repr_html_(self) -> str:
         """What notebooks show: a row for each track with its time line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from video_mask2former.tracking.association import assign_by_gain, cosine_similarity, match_queries
 from video_mask2former.tracking.base import Tracker, TrackUpdate
+from video_mask2former.tracking.box_trackers import BoTSortTracker, BoxTracker, ByteTracker, OCSortTracker, SortTracker
 from video_mask2former.tracking.ctvis import CTVISTracker
 from video_mask2former.tracking.detections import Detections, find_detections
 from video_mask2former.tracking.genvis import GenvisTracker
@@ -22,6 +23,10 @@ TRACKERS: dict[str, type[Tracker]] = {
     "minvis": MinVISTracker,
     "slots": SlotTracker,
     "ctvis": CTVISTracker,
+    "bytetrack": ByteTracker,
+    "ocsort": OCSortTracker,
+    "botsort": BoTSortTracker,
+    "sort": SortTracker,
 }
 LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {
     "dvis": DVISTracker,
@@ -32,6 +37,9 @@ LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {
 __all__ = [
     "LEARNED_TRACKERS",
     "TRACKERS",
+    "BoTSortTracker",
+    "BoxTracker",
+    "ByteTracker",
     "CTVISTracker",
     "DVISPlusTracker",
     "DVISTracker",
@@ -39,10 +47,12 @@ __all__ = [
     "GenvisTracker",
     "LearnedTracker",
     "MinVISTracker",
+    "OCSortTracker",
     "OverlapTracker",
     "PropagationTracker",
     "QueryTracker",
     "SlotTracker",
+    "SortTracker",
     "TrackRules",
     "TrackUpdate",
     "Tracker",

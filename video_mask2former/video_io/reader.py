@@ -239,7 +239,7 @@ def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) 
         if videos:
             raise ValueError(
                 f"a list of files is the frames of one video, but {videos[0]} is a video of its own. "
-                "Open one video at a time."
+                "Open one video at a time; segment_videos takes several."
             )
         return ImageSource(paths, rate), str(paths[0].parent)
     if isinstance(source, Iterable):
