@@ -101,6 +101,19 @@ class MaskLogits:
         """All logits, ``(B, Q, T, h, w)``."""
         return multiply(self.embeddings, self.features)
 
+    def exclusive(self) -> MaskLogits:
+        """The same masks where queries compete for each pixel: above 0 where a query has the greatest logit.
+
+        What lies half way between the two greatest logits of a pixel is taken from all of them, which changes neither
+        the order nor the softmax of the queries; it has no gradient. It is one more channel, the last.
+        """
+        boundary = torch.zeros_like(self.features[:, :, :1])
+        if self.num_queries > 1:
+            with torch.no_grad():
+                boundary = self.dense().topk(2, dim=1).values.mean(dim=1)[:, :, None]  # (B, T, 1, h, w)
+        less = -torch.ones_like(self.embeddings[..., :1])
+        return MaskLogits(torch.cat((self.embeddings, less), dim=-1), torch.cat((self.features, boundary), dim=2))
+
     def resized(self, size: tuple[int, int]) -> Tensor:
         """All logits bilinearly resized (``align_corners=False``) to ``size`` (height, width), ``(B, Q, T, *size)``.
 

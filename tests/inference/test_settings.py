@@ -64,6 +64,8 @@ def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
         "--tracker": ("propagate", "propagate"),
         "--short-side": ("100", 100),
         "--max-side": ("200", 200),
+        "--tile-side": ("64", 64),
+        "--tile-stride": ("48", 48),
         "--top-k": ("3", 3),
         "--score-threshold": ("0.25", 0.25),
         "--no-one-label-per-query": (None, False),

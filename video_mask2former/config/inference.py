@@ -65,6 +65,17 @@ class InferenceSettings(Section):
     max_side: int | None = option(
         None, "Most that the long side may have then; by default what the model was made for.", at_least=1
     )
+    tile_side: int | None = option(
+        None,
+        "Side of square windows that each frame is seen through, after resizing; the mean of the class scores of all "
+        "windows counts. For semantic segmentation; by default frames are seen whole.",
+        at_least=1,
+    )
+    tile_stride: int | None = option(
+        None,
+        "Pixels from one such window to the next; by default as few windows as cover the frame, spread evenly.",
+        at_least=1,
+    )
     top_k: int = option(100, "Most objects of a video, or of any one frame while streaming.", at_least=1)
     score_threshold: float = option(0.5, "Least class probability of an object.", at_least=0, at_most=1)
     one_label_per_query: bool = option(
@@ -111,6 +122,11 @@ class InferenceSettings(Section):
         if self.overlap and self.overlap >= (self.window or 1):
             window = "no window" if self.window is None else f"window {self.window}"
             raise ValueError(f"overlap must be less than window, got overlap {self.overlap} and {window}.")
+        if self.tile_stride is not None and self.tile_stride > (self.tile_side or 0):
+            raise ValueError(
+                f"tile_stride must be at most tile_side, got tile_stride {self.tile_stride} and tile_side "
+                f"{self.tile_side}. Windows further apart leave pixels without a class."
+            )
 
     @classmethod
     def published(cls, **changes: Any) -> InferenceSettings:
@@ -170,6 +186,8 @@ class InferenceOptions(TypedDict, total=False):
     tracker: TrackerChoice | None
     short_side: int | None
     max_side: int | None
+    tile_side: int | None
+    tile_stride: int | None
     top_k: int | None
     score_threshold: float | None
     one_label_per_query: bool | None

@@ -7,8 +7,8 @@ from video_mask2former.inference.api import segment_video, segment_videos, strea
 from video_mask2former.inference.clips import ClipWindow, WindowPlan
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream
-from video_mask2former.inference.model_runner import SegmentationModel
 from video_mask2former.inference.predictor import VideoPredictor
+from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.tasks.postprocess import (
     PanopticSegment,
     PanopticSegmentation,

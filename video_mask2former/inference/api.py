@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from video_mask2former.config import InferenceOptions, InferenceSettings
 from video_mask2former.inference.frame_stream import FrameStream, check_state
-from video_mask2former.inference.model_runner import SegmentationModel
 from video_mask2former.inference.option_signature import with_options
 from video_mask2former.inference.predictor import Progress, VideoPredictor, as_video, frames_from, read_frames
+from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import Task, find_task
 from video_mask2former.video_io import VideoSource, open_video

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from video_mask2former.config.inference import DEFAULT_SIDES
 from video_mask2former.distributed import choose_device
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.feature_store import FeatureStore
+from video_mask2former.inference.segmentation_model import SegmentationModel
+from video_mask2former.inference.sliding_windows import SlidingWindows
 from video_mask2former.ops.freed_memory import return_freed_memory
 from video_mask2former.ops.resize import fit_short_side, resize_frames
 from video_mask2former.refinement import QueryHistory, Refiner, TrackedModel
@@ -25,31 +27,6 @@ from video_mask2former.tracking import LearnedTracker, Tracker
 from video_mask2former.tracking.learned import TrackerState
 
 logger = logging.getLogger(__name__)
-
-
-class SegmentationModel(Protocol):
-    """What inference asks of a model; :class:`~video_mask2former.models.Segmenter` has it.
-
-    A model may also say in ``input_sides`` which short side frames should have, and the most that the long side may.
-    """
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Name of each class index, empty where unknown."""
-        ...
-
-    @property
-    def num_classes(self) -> int:
-        """K, without "no object"."""
-        ...
-
-    def encode(self, frames: Tensor) -> ClipFeatures:
-        """The part that looks at each frame by itself, ``(B, T, 3, H, W)`` RGB 0..255."""
-        ...
-
-    def decode(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
-        """The part that looks at whole clips."""
-        ...
 
 
 class ModelRunner:
@@ -72,6 +49,12 @@ class ModelRunner:
     def __init__(self, model: SegmentationModel, settings: InferenceSettings, clock: StageClock) -> None:
         if getattr(model, "training", False):
             raise ValueError("model must be in evaluation mode: call model.eval(). Training leaves results to chance.")
+        self.device = device_of(model)
+        short_side, max_side = getattr(model, "input_sides", DEFAULT_SIDES)
+        self._short_side = settings.short_side or short_side
+        self._max_side = settings.max_side or max_side
+        if settings.tile_side is not None:
+            model = SlidingWindows(model, settings.tile_side, settings.tile_stride)
         self._model = model
         self._settings = settings
         self._clock = clock
@@ -79,13 +62,9 @@ class ModelRunner:
         if settings.compile:
             self._encode = torch.compile(model.encode)
         self.class_names = tuple(model.class_names)
-        self.device = device_of(model)
         kept_on = settings.feature_device
         self._feature_device = None if kept_on is None else choose_device(kept_on, "feature_device")
         self.chunk_size = settings.chunk_size
-        short_side, max_side = getattr(model, "input_sides", DEFAULT_SIDES)
-        self._short_side = settings.short_side or short_side
-        self._max_side = settings.max_side or max_side
 
     def encode(self, images: Iterable[np.ndarray], num_frames: int | None = None) -> ClipFeatures:
         """Encode frames of one clip in chunks.

@@ -15,11 +15,12 @@ from PIL import Image
 from video_mask2former.config import InferenceSettings
 from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
-from video_mask2former.inference.model_runner import ModelRunner, SegmentationModel
+from video_mask2former.inference.model_runner import ModelRunner
 from video_mask2former.inference.offline import OfflineVideo
+from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.structures import FrameInstances, VideoInstances
-from video_mask2former.tasks import AnswerRules, Task, VideoInstanceTask
+from video_mask2former.tasks import AnswerRules, SemanticTask, Task, VideoInstanceTask
 from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
@@ -63,6 +64,11 @@ class VideoPredictor:
         self._rules = AnswerRules(
             self.settings, tuple(is_thing or self.task.is_thing(self.class_names, model.num_classes))
         )
+        if self.settings.tile_side is not None and not isinstance(self.task, SemanticTask):
+            raise ValueError(
+                f"tile_side is of semantic segmentation, where the means of scores make sense, got {self.task.name!r}. "
+                "Leave it out, or set the task to semantic."
+            )
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
 

@@ -49,6 +49,7 @@ class Segmenter(nn.Module, ABC):
         mask_quality: How scores count the quality of masks where nothing is said, see :class:`InferenceSettings`.
         online_window: Frames of a window online, where nothing is said.
         criterion: Name of the training loss, where a configuration names none.
+        queries_are_classes: Whether query k is class k, on every frame.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
             such maps; set by what projects its own mask features.
     """
@@ -58,6 +59,7 @@ class Segmenter(nn.Module, ABC):
     mask_quality: MaskQualityChoice = "none"
     online_window: int = 1
     criterion: ClassVar[str] = "clip"
+    queries_are_classes: ClassVar[bool] = False
     keeps_pixel_features: bool = False
 
     pixel_mean: Tensor

@@ -23,7 +23,9 @@ class MaXDeepLab(Segmenter):
     """End-to-end panoptic segmentation with a dual-path transformer (MaX-DeepLab, arXiv:2012.00759).
 
     A model of images: each frame of a clip is segmented by itself, and a tracker finds what is the same object.
-    In training a head of its own predicts the class of each pixel, which costs nothing in use.
+    In training a head of its own predicts the class of each pixel, which costs nothing in use. Slots compete for
+    pixels: mask logits are the published ones, less what :meth:`.MaskLogits.exclusive` takes from all slots of a pixel,
+    so that a mask is where its slot has the greatest.
 
     Args:
         num_classes: K, without "no object".
@@ -117,7 +119,7 @@ class MaXDeepLab(Segmenter):
             raise ValueError("these features have no tokens. Decode them with the model that encoded them.")
         slots = features.tokens.flatten(0, 1)  # (B * T, Q, 2 C)
         mask_slots, class_slots = slots.chunk(2, dim=2)
-        mask_logits = self.head.masks(mask_slots, features.pixels.flatten(0, 1))
+        mask_logits = self.head.masks(mask_slots, features.pixels.flatten(0, 1)).exclusive()
         output = ClipOutput(
             class_logits=self.head.classes(class_slots),
             mask_logits=mask_logits,

@@ -41,6 +41,7 @@ class StructToken(Segmenter):
     default_parts: ClassVar = {"backbone": "plain_vit"}
 
     criterion: ClassVar = "semantic"
+    queries_are_classes: ClassVar = True
     preferred_tracker: ClassVar = "slots"
 
     def __init__(
@@ -108,16 +109,9 @@ class StructToken(Segmenter):
         nothing = identity.new_zeros(*identity.shape[:2], 1)
         return ClipOutput(
             class_logits=_CERTAIN * torch.cat((identity, nothing), dim=2),
-            mask_logits=MaskLogits(identity, logits - _boundary(logits)),
+            mask_logits=MaskLogits(identity, logits).exclusive(),
             query_embeddings=identity,
             queries=tokens.flatten(2),
             frame_size=features.frame_size,
             padded_size=features.padded_size,
         )
-
-
-def _boundary(logits: Tensor) -> Tensor:
-    """Half way between the two greatest logits of each position, ``(B, T, 1, h, w)``; without gradient."""
-    if logits.shape[2] == 1:
-        return torch.zeros_like(logits)
-    return logits.detach().topk(2, dim=2).values.mean(dim=2, keepdim=True)
