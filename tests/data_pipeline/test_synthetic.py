@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,16 @@ def test_same_seed_same_files_and_more_videos_begin_the_same(folder, tmp_path) -
     write_synthetic_dataset(tmp_path / "c", 1, SMALL, seed=2)
     first = "JPEGImages/00000/00000.jpg"
     assert (tmp_path / "c" / first).read_bytes() != (folder / first).read_bytes()
+
+
+def test_plain_shapes_have_one_colour_each() -> None:
+    for seed in range(4):
+        for style, most in ((replace(SMALL, has_plain_shapes=True), 1), (SMALL, 10_000)):
+            scene = random_scene(style, np.random.default_rng(seed))
+            for sprite in scene.sprites:
+                picture, mask = sprite.patch(0)
+                colours = len(np.unique(picture[mask > 0], axis=0))
+                assert colours == 1 if most == 1 else colours > 1
 
 
 def test_objects_move_deform_occlude_enter_and_leave() -> None:

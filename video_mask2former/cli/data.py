@@ -283,6 +283,9 @@ def _add_synthetic(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--stuff", action="store_true", help="backgrounds of painted sky, grass, water and bricks, annotated as stuff"
     )
+    parser.add_argument(
+        "--plain", action="store_true", help="shapes of one colour each, whose class only the outline tells"
+    )
 
 
 def _make_synthetic(args: argparse.Namespace) -> int:
@@ -294,7 +297,7 @@ def _make_synthetic(args: argparse.Namespace) -> int:
     source = AnnotatedSource(load_annotations(paths.annotation_file), paths.image_folder) if paths else None
     photos = find_photos(args.photos) if args.photos else ()
     style = SceneStyle(
-        args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source, args.stuff
+        args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source, args.stuff, args.plain
     )
     print(write_synthetic_dataset(args.folder, args.videos, style, args.seed))
     return 0

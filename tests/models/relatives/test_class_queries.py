@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import video_mask2former as vm2f
 from video_mask2former.losses.class_queries import ClassQueryCriterion, class_query_loss
 from video_mask2former.models.class_queries.classifier import MaskClassifier, mask_geometry
 from video_mask2former.models.class_queries.promptable import ColourRegions, HuggingFacePromptable, boxes_of
@@ -135,6 +136,32 @@ def test_frames_of_several_sizes_are_refused():
         build().encode([torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 16)])
 
 
+def test_regions_are_connected_and_of_like_colour():
+    frames = (torch.rand(2, 3, 24, 32) * 90).round()
+    promptable = ColourRegions(tolerance=30.0, stride=1)
+    points = torch.rand(2, 5, 2)
+    found = promptable.from_points(promptable.embed(frames), points)
+    for frame, places, logits in zip(frames, points, found.logits, strict=True):
+        for (x, y), mask in zip((places * torch.tensor([32, 24])).long().tolist(), logits > 0, strict=True):
+            is_like = (frame - frame[:, y, x, None, None]).abs().amax(dim=0) <= 30
+            grown = torch.zeros(24, 32)
+            grown[y, x] = 1
+            for _ in range(24 * 32):
+                grown = torch.nn.functional.max_pool2d(grown[None], 3, stride=1, padding=1)[0] * is_like
+            assert torch.equal(mask, grown > 0)
+
+
+def test_regions_that_depend_on_the_tolerance_are_worth_less():
+    frames = torch.zeros(1, 3, 32, 32)
+    frames[:, :, :, 16:] = torch.linspace(60, 200, 16)  # a slope beside a flat half
+    frames[:, :, 0, 0] = 250  # and a speck
+    points = torch.tensor([[[0.2, 0.5], [0.8, 0.5], [0.0, 0.0]]])
+    promptable = ColourRegions(stride=1)
+    flat, slope, speck = promptable.from_points(promptable.embed(frames), points).quality[0].tolist()
+    # Of the slope five columns are within the tolerance, three within half of it
+    assert flat == pytest.approx(1 - 511 / 1024) and slope == pytest.approx(3 / 5 * (1 - 5 / 32)) and speck == 0
+
+
 TINY_HIERA = {
     "model_type": "sam2_hiera_det_model",
     "hidden_size": 8,
@@ -146,6 +173,55 @@ TINY_HIERA = {
     "global_attention_blocks": [3],
     "window_positional_embedding_background_size": [4, 4],
 }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sam_of_transformers(tmp_path):
+    """SAM sees frames padded to a square: masks and prompts cover the padding, results only the frame."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SamConfig(
+        vision_config={
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "output_channels": 32,
+            "num_pos_feats": 16,
+            "mlp_dim": 32,
+            "window_size": 2,
+            "global_attn_indexes": [1],
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 4, "iou_head_hidden_dim": 16},
+    )
+    theirs = transformers.SamModel(config).eval()
+    theirs.save_pretrained(tmp_path)
+    promptable = HuggingFacePromptable(str(tmp_path))
+    frames = torch.rand(1, 3, 48, 64) * 255
+    points = torch.rand(1, 5, 2) * torch.tensor([1.0, 0.75])
+    boxes = torch.tensor([[[0.1, 0.1, 0.5, 0.4], [0.3, 0.2, 0.9, 0.7]]])
+    pixels = torch.nn.functional.pad((frames - promptable.mean) / promptable.std, (0, 0, 0, 16))
+    labels = torch.ones(1, 5, 1, dtype=torch.int64)
+    levels = promptable.embed(frames)
+    with torch.no_grad():
+        by_points = theirs(pixel_values=pixels, input_points=64 * points[:, :, None], input_labels=labels)
+        by_boxes = theirs(pixel_values=pixels, input_boxes=64 * boxes)
+    for expected, found in (
+        (by_points, promptable.from_points(levels, points)),
+        (by_boxes, promptable.from_boxes(levels, boxes)),
+    ):
+        best = expected.iou_scores.argmax(2)[0]
+        rows = torch.arange(len(best))
+        torch.testing.assert_close(found.logits[0], expected.pred_masks[0, rows, best])
+        torch.testing.assert_close(found.quality[0], expected.iou_scores[0, rows, best].clamp(0, 1))
+    model = ClassQueries(
+        3, promptable, points_per_side=4, num_queries=6, hidden_dim=16, num_heads=2, mlp_dim=16, num_layers=1
+    )
+    output = model.eval()(torch.rand(1, 2, 3, 40, 60) * 255)
+    assert output.padded_size == (60, 60) and output.frame_size == (40, 60)
+    assert output.mask_logits.shape == (1, 6, 2, 16, 16)
+    result = vm2f.segment_video(model, (torch.rand(2, 3, 40, 60) * 255).to(torch.uint8), score_threshold=0.0)
+    assert result.size == (40, 60) and result.num_frames == 2
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -34,6 +34,7 @@ class SceneStyle:
             objects. None means shapes (:data:`~video_mask2former.data.synthetic.sprites.SHAPES`).
         has_stuff: Put the objects into landscapes of painted stuff
             (:data:`~video_mask2former.data.synthetic.stuff.STUFF`), which are annotated, too, for panoptic models.
+        has_plain_shapes: Give each shape one colour instead of a texture, so that only its outline tells its class.
     """
 
     num_frames: int = 12
@@ -43,12 +44,15 @@ class SceneStyle:
     photos: Sequence[Path] = field(default=())
     source: AnnotatedSource | None = None
     has_stuff: bool = False
+    has_plain_shapes: bool = False
 
     def __post_init__(self) -> None:
         if self.photos and self.source is not None:
             raise ValueError("give photos or an annotated source, not both: a source has backdrops of its own.")
         if self.photos and self.has_stuff:
             raise ValueError("give photos or has_stuff, not both: photos say nothing of their stuff.")
+        if self.source is not None and self.has_plain_shapes:
+            raise ValueError("give an annotated source or has_plain_shapes, not both: a source has objects of its own.")
         if self.num_frames < 1 or min(self.size) < MIN_SIDE:
             raise ValueError(
                 f"videos need at least one frame and {MIN_SIDE} x {MIN_SIDE} pixels, got {self.num_frames} frames and "
@@ -155,4 +159,4 @@ def _random_sprite(style: SceneStyle, one_class: int | None, rng: np.random.Gene
     if style.source is not None:
         return random_cutout(style.source, style.num_frames, round(side), rng)
     category_id = int(rng.integers(1, len(SHAPES) + 1)) if one_class is None else one_class
-    return ShapeSprite(category_id, max(4, round(side / 2)), rng)
+    return ShapeSprite(category_id, max(4, round(side / 2)), rng, is_plain=style.has_plain_shapes)

@@ -29,9 +29,10 @@ class ShapeSprite:
         category_id: Position in :data:`SHAPES`, counted from 1.
         radius: Of the shape, in pixels.
         rng: Source of its colours, texture and deformation.
+        is_plain: One colour instead of a texture, so that only the outline tells the class.
     """
 
-    def __init__(self, category_id: int, radius: int, rng: np.random.Generator) -> None:
+    def __init__(self, category_id: int, radius: int, rng: np.random.Generator, *, is_plain: bool = False) -> None:
         self.category_id = category_id
         self._radius = radius
         self._outline = _OUTLINES[category_id - 1](_ANGLES)
@@ -39,6 +40,8 @@ class ShapeSprite:
         self._depth = rng.uniform(0.02, 0.08)
         self._speed, self._phase = rng.uniform(0.1, 0.6), rng.uniform(0, 2 * np.pi)
         self._texture = _texture(category_id, 2 * self._half_side, rng)
+        if is_plain:
+            self._texture[:] = rng.integers(0, 256, size=3)
 
     @property
     def _half_side(self) -> int:

@@ -7,11 +7,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from video_mask2former.option_values import PositiveInt
+from video_mask2former.option_values import PositiveInt, Share
+
+# Of cv2.floodFill: the number of neighbours, and the value of the mask, eight bits up
+_EIGHT_NEIGHBOURS = 8
+_FILL_WITH_ONE = 1 << 8
 
 
 @dataclass(frozen=True)
@@ -138,19 +144,22 @@ class HuggingFacePromptable(PromptableModel):
 class ColourRegions(PromptableModel):
     """The connected region of like colour around a point, or around the middle of a box; nothing is learned.
 
-    Good enough for drawn videos, and to try everything around a promptable model without the weights of one.
+    Good enough for drawn videos, and to try everything around a promptable model without the weights of one. A region
+    is worth as much as stays of it at half the tolerance, as SAM's masks are at another threshold.
 
     Args:
         tolerance: Largest difference of a colour channel inside a region, of 255.
         stride: Pixels of the frame per position of the masks.
+        smallest: Regions of a smaller share of the frame are worth nothing.
     """
 
     level_channels = (6, 6, 6)
 
-    def __init__(self, tolerance: float = 24.0, stride: PositiveInt = 2) -> None:
+    def __init__(self, tolerance: float = 24.0, stride: PositiveInt = 2, smallest: Share = 0.005) -> None:
         super().__init__()
         self.tolerance = tolerance
         self.stride = stride
+        self.smallest = smallest
 
     def embed(self, frames: Tensor) -> list[Tensor]:
         """Mean and spread of the colours at three strides."""
@@ -166,25 +175,31 @@ class ColourRegions(PromptableModel):
         """See :meth:`PromptableModel.from_points`."""
         colours = levels[0][:, :3]  # (N, 3, h, w)
         height, width = colours.shape[2:]
-        x = (points_xy[..., 0] * width).long().clamp(0, width - 1)
-        y = (points_xy[..., 1] * height).long().clamp(0, height - 1)
-        every = torch.arange(len(colours), device=colours.device)[:, None]
-        seeds = colours.permute(0, 2, 3, 1)[every, y, x]  # (N, P, 3)
-        distance = (colours[:, None] - seeds[..., None, None]).abs().amax(dim=2)  # (N, P, h, w)
-        is_like = distance <= self.tolerance / 255
-        region = torch.zeros_like(distance)
-        region[every, torch.arange(y.shape[1], device=y.device), y, x] = 1.0
-        before = -1.0
-        while float(region.sum()) != before:  # grow by eight steps until nothing is added
-            before = float(region.sum())
-            for _ in range(8):
-                region = F.max_pool2d(region, 3, stride=1, padding=1) * is_like
+        places = (points_xy.cpu() * torch.tensor([width, height])).long().clamp(min=0)
+        places = places.minimum(torch.tensor([width - 1, height - 1]))
+        pictures = colours.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+        region, core = (
+            torch.from_numpy(_regions(pictures, places, tolerance / 255)).to(colours)  # (N, P, h, w)
+            for tolerance in (self.tolerance, self.tolerance / 2)
+        )
         share = region.flatten(2).mean(dim=2)
-        return PromptedMasks(20 * region - 10, 1 - share)
+        stable = core.flatten(2).mean(dim=2) / share
+        return PromptedMasks(20 * region - 10, stable * (1 - share) * (share >= self.smallest))
 
     def from_boxes(self, levels: list[Tensor], boxes_xyxy: Tensor) -> PromptedMasks:
         """See :meth:`PromptableModel.from_boxes`."""
         return self.from_points(levels, (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2)
+
+
+def _regions(pictures: np.ndarray, places: Tensor, tolerance: float) -> np.ndarray:
+    """Regions around ``places (N, P, 2)`` (x, y) of pictures ``(N, h, w, 3)``: ``(N, P, h, w)`` uint8, 0 or 1."""
+    height, width = pictures.shape[1:3]
+    regions = np.zeros((*places.shape[:2], height + 2, width + 2), np.uint8)
+    flags = _EIGHT_NEIGHBOURS | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | _FILL_WITH_ONE
+    for picture, points, masks in zip(pictures, places.tolist(), regions, strict=True):
+        for point, mask in zip(points, masks, strict=True):
+            cv2.floodFill(picture, mask, point, (0, 0, 0), (tolerance,) * 3, (tolerance,) * 3, flags)
+    return np.ascontiguousarray(regions[:, :, 1:-1, 1:-1])  # without the frame that the function wants
 
 
 PROMPTABLE_MODELS: dict[str, type[PromptableModel]] = {
