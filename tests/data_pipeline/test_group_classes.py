@@ -28,6 +28,18 @@ def test_categories_become_groups_and_the_rest_one_more():
     assert DOCUMENT["annotations"][0]["category_id"] == 9
 
 
+def test_groups_of_stuff_are_stuff_and_the_table_may_name_the_rest():
+    categories = [{"id": 1, "name": "disc", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}]
+    categories += [{"id": 3, "name": "sea", "isthing": 0}, {"id": 4, "name": "boat"}]
+    document = {"videos": [], "categories": categories, "annotations": []}
+    grouped = group_classes(document, {"disc": "object", "sky": "air", "sea": "water", "boat": "water"})
+    assert grouped["categories"] == [
+        {"id": 1, "name": "object", "isthing": 1},
+        {"id": 2, "name": "air", "isthing": 0},
+        {"id": 3, "name": "water", "isthing": 1},
+    ]
+
+
 def test_files_are_written_with_groups_of_ones_own(tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(DOCUMENT))
     (tmp_path / "groups.yaml").write_text("dog: pet\nkite: toy\n")

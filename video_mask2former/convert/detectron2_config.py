@@ -15,9 +15,15 @@ from typing import Any
 
 import yaml
 
-from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
-from video_mask2former.convert.detectron2_keys import DEFAULTS, KEYS
+from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
+from video_mask2former.convert.detectron2_keys import DEEPLAB_KEYS, DEFAULTS, KEYS
 from video_mask2former.convert.key_map import nearest
+from video_mask2former.convert.maskformer_config import (
+    MASKFORMER_DEFAULTS,
+    MASKFORMER_KEYS,
+    is_maskformer,
+    maskformer_options,
+)
 from video_mask2former.convert.tracked_config import ARCHITECTURES, CTVIS, tracked_options
 from video_mask2former.convert.vita_config import REFINING, TRACKING, object_token_options
 from video_mask2former.documents import PlainLoader, check_plain, read_layers
@@ -39,10 +45,15 @@ _CLASS_LIST_OF_DATASET = (
     ("coco_2017_train", "coco_instance", 80),
     ("ade20k_sem_seg", "ade20k_semantic", 150),
 )
-_BACKBONES = {"build_resnet_backbone": "resnet", "D2SwinTransformer": "swin"}
-_SECTIONS = {"build_resnet_backbone": "MODEL.RESNETS.", "D2SwinTransformer": "MODEL.SWIN."}
+_DEEPLAB_RESNET = "build_resnet_deeplab_backbone"
+_BACKBONES = {"build_resnet_backbone": "resnet", _DEEPLAB_RESNET: "resnet", "D2SwinTransformer": "swin"}
+_SECTIONS = {"resnet": "MODEL.RESNETS.", "swin": "MODEL.SWIN."}
+# How published files of ImageNet weights begin; those of the deeplab stem are R-52 and R-103.
+_BACKBONE_FILES = ("R-50", "R-52", "R-101", "R-103", "swin_")
 # Lists in whose place one value may stand
 _ALSO_SINGLE = {"INPUT.MIN_SIZE_TRAIN": int, "DATASETS.TRAIN": str, "DATASETS.TEST": str}
+# Crops every other image before it is resized, which is not offered
+_DETR_MAPPER = "detr_panoptic"
 _MAX_SIZES = 100
 _MAX_LITERAL = 1000  # characters; the nested ones of a longer text would exhaust Python's own parser
 _COLOR_AUGMENTATIONS = {"brightness", "contrast", "saturation"}
@@ -75,19 +86,21 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         ValueError: If a key is unknown, or asks for something that this model does not do.
     """
     given = _flatten(values)
-    unknown = [key for key in given if key not in KEYS]
+    keys, defaults = _tables(given)
+    unknown = [key for key in given if key not in keys]
     if unknown:
         raise ValueError(
-            f"unknown key {shortened(unknown[0])} in {origin}{nearest(str(unknown[0])[:80], KEYS)}. "
+            f"unknown key {shortened(unknown[0])} in {origin}{nearest(str(unknown[0])[:80], keys)}. "
             "Add it to the table of video_mask2former/convert/detectron2_keys.py if it means nothing here."
         )
     for key, value in given.items():
         _check_type(key, value, origin)
-    flat = DEFAULTS | given
+    flat = defaults | given
     options: dict[str, Any] = {}
-    absent = tuple(section for name, section in _SECTIONS.items() if name != flat["MODEL.BACKBONE.NAME"])
+    backbone = _BACKBONES.get(str(flat["MODEL.BACKBONE.NAME"]))
+    absent = tuple(section for name, section in _SECTIONS.items() if name != backbone)
     for key, value in flat.items():
-        rule = KEYS[key]
+        rule = keys[key]
         if isinstance(rule, Built):
             if key.startswith(absent):
                 continue  # whole configurations have the keys of both backbones
@@ -115,9 +128,20 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         _initial_weights,
         object_token_options,
         tracked_options,
+        maskformer_options,
     ):
         options |= combine(flat, origin)
     return _nest(_of_one_backbone(options))
+
+
+def _tables(given: Mapping[str, Any]) -> tuple[dict[str, Rule], dict[str, Any]]:
+    """The rules and the defaults of the system that a configuration is of."""
+    keys, defaults = KEYS, DEFAULTS
+    if is_maskformer(given):
+        keys, defaults = keys | MASKFORMER_KEYS, defaults | MASKFORMER_DEFAULTS
+    if given.get("MODEL.BACKBONE.NAME") == _DEEPLAB_RESNET:
+        keys = keys | DEEPLAB_KEYS
+    return keys, defaults
 
 
 def _merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,7 +266,7 @@ def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "data.short_sides": sides if isinstance(sides, list) else [sides],
         "data.crop_size": None,
     }
-    if flat["INPUT.CROP.ENABLED"]:
+    if flat["INPUT.CROP.ENABLED"] and flat["INPUT.DATASET_MAPPER_NAME"] != _DETR_MAPPER:
         if flat["INPUT.CROP.TYPE"] != "absolute":
             raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got {flat['INPUT.CROP.TYPE']!r} in {origin}.")
         options["data.crop_size"] = flat["INPUT.CROP.SIZE"]
@@ -275,7 +299,7 @@ def _initial_weights(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     weights = flat["MODEL.WEIGHTS"]
     if not weights:
         return {}
-    is_backbone = weights.startswith(_DETECTRON2_URL) or Path(weights).name.startswith(("R-50", "R-101", "swin_"))
+    is_backbone = weights.startswith(_DETECTRON2_URL) or Path(weights).name.startswith(_BACKBONE_FILES)
     return {"model.backbone.weights" if is_backbone else "training.init_weights": weights}
 
 

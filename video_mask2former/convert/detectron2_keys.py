@@ -207,6 +207,16 @@ _ADDED = {
     if isinstance(KEYS[key], (Option, Combined))  # the others say nothing, or have one value
 }
 
+# Rules of ResNets with the stem and the dilations of DeepLab, which the plain ones do not read
+DEEPLAB_KEYS: dict[str, Rule] = {
+    "MODEL.RESNETS.STEM_TYPE": Option("resnet.stem"),
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": Unused("follows from the stem: 64, or 128 for deeplab"),
+    "MODEL.RESNETS.RES5_MULTI_GRID": Option("resnet.res5_dilations"),
+    "MODEL.RESNETS.RES4_DILATION": Built((1,), "strides are 4, 8, 16 and 32"),
+    "MODEL.RESNETS.RES5_DILATION": Built((1,), "strides are 4, 8, 16 and 32"),
+}
+
+# What the published code and detectron2 take where a file does not say.
 DEFAULTS: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "MaskFormer",
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 256,

@@ -61,9 +61,10 @@ def group_classes(
         rest: Group of all other categories.
 
     Returns:
-        The document with one category per group, ids from 1 in the order of the table, the rest last.
+        The document with one category per group, ids from 1 in the order of the table, the rest last if the table does
+        not name it. Where the file says what is stuff, a group is if all of its categories are.
     """
-    names = [name for name in dict.fromkeys(groups.values()) if name != rest] + [rest]
+    names = list(dict.fromkeys((*groups.values(), rest)))
     new_ids = {name: number for number, name in enumerate(names, start=1)}
     unknown = sorted(set(labelled or ()) - set(names))
     if unknown:
@@ -76,7 +77,13 @@ def group_classes(
         raise ValueError(
             "the file says which categories it labels, which says nothing of groups of them. Name the labelled groups."
         )
-    categories = [{"id": number, "name": name} for name, number in new_ids.items()]
+    categories: list[dict[str, Any]] = [{"id": number, "name": name} for name, number in new_ids.items()]
+    if any("isthing" in category for category in document["categories"]):
+        stuff, things = set(), set()
+        for category in document["categories"]:
+            (things if category.get("isthing", 1) else stuff).add(by_id[category["id"]])
+        for category in categories:
+            category["isthing"] = int(category["id"] not in stuff - things)
     grouped = {**document, "categories": categories, "annotations": annotations}
     if labelled is not None:
         grouped["labelled_category_ids"] = [new_ids[name] for name in names if name in labelled]
