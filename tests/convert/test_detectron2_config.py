@@ -281,7 +281,7 @@ def test_absent_keys_have_the_published_defaults(tmp_path):
         ("MODEL: {RESNETS: {STRIDE_IN_1X1: True}}", "STRIDE_IN_1X1 must be False, got True.*3x3 convolution"),
         (
             "MODEL: {BACKBONE: {NAME: D2ConvNeXt}}",
-            "must be build_resnet_backbone or D2SwinTransformer, got 'D2ConvNeXt'",
+            "must be build_resnet_backbone or .*D2SwinTransformer, got 'D2ConvNeXt'",
         ),
         ("MODEL: {MASK_FORMER: {TRANSFORMER_DECODER_NAME: StandardTransformerDecoder}}", "must be one of MultiScale"),
         (
