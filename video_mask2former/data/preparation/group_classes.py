@@ -79,11 +79,10 @@ def group_classes(
         )
     categories: list[dict[str, Any]] = [{"id": number, "name": name} for name, number in new_ids.items()]
     if any("isthing" in category for category in document["categories"]):
-        stuff, things = set(), set()
-        for category in document["categories"]:
-            (things if category.get("isthing", 1) else stuff).add(by_id[category["id"]])
+        members = [(by_id[part["id"]], bool(part.get("isthing", 1))) for part in document["categories"]]
         for category in categories:
-            category["isthing"] = int(category["id"] not in stuff - things)
+            kinds = [is_thing for number, is_thing in members if number == category["id"]]
+            category["isthing"] = int(any(kinds) or not kinds)
     grouped = {**document, "categories": categories, "annotations": annotations}
     if labelled is not None:
         grouped["labelled_category_ids"] = [new_ids[name] for name in names if name in labelled]
