@@ -12,6 +12,7 @@ from video_mask2former.data.transforms import (
     FILL_VALUE,
     Compose,
     LargeScaleJitter,
+    RandomClipWindow,
     RandomCrop,
     RandomFlip,
     ResizeShortSide,
@@ -47,6 +48,7 @@ GEOMETRIC = {
     "long side": ResizeShortSide((90,), 70),
     "crop": RandomCrop((40, 50)),
     "crop and pad": RandomCrop((70, 50)),
+    "clip window": RandomClipWindow((384, 600)),
     "jitter": LargeScaleJitter((0.5, 2.0), (64, 48)),
     "rotation": RandomRotation(15),
     "camera": RandomCameraPerFrame(15, 0.6),
@@ -146,6 +148,19 @@ def test_crop_keeps_an_instance_in_sight() -> None:
     for seed in range(30):
         _, cropped = RandomCrop((60, 80))(frames, target, np.random.default_rng(seed))
         assert cropped.masks.any()
+
+
+def test_half_of_the_clips_are_cut_to_a_window_with_sides_from_the_range() -> None:
+    frames, target = painted_clip(num_frames=1)
+    sizes = [
+        tuple(RandomClipWindow((384, 450))(frames, target, np.random.default_rng(seed))[0].shape[2:])
+        for seed in range(60)
+    ]
+    assert 18 < sizes.count((60, 80)) < 42  # those that are left as they are
+    cut = [side for size in sizes if size != (60, 80) for side in size]
+    assert 384 <= min(cut) < 395 and 440 < max(cut) <= 450
+    with pytest.raises(ValueError, match="crop_range must be the smallest and the largest side"):
+        RandomClipWindow((600, 384))
 
 
 def test_jitter_scales_reach_from_smallest_to_largest() -> None:

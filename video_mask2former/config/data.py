@@ -35,6 +35,12 @@ class DataConfig(Section):
     max_side: int = option(1333, "Largest long side.", at_least=1)
     jitter_scales: tuple[float, float] = option((0.1, 2.0), "Range of the scale of large_scale_jitter.", at_least=0)
     crop_size: tuple[int, int] | None = option(None, "Height and width of a random crop; null is none.", at_least=1)
+    crop_range: tuple[int, int] | None = option(
+        None,
+        "Cut half of the clips to a window with sides from this range, after resizing to a short side of 400, 500 or "
+        "600 and before resizing to one of short_sides; null is never.",
+        at_least=1,
+    )
     flip_probability: float = option(0.5, "Chance of a horizontal flip of the clip.", at_least=0, at_most=1)
     color_jitter: bool = option(False, "Change brightness, contrast, saturation and hue at random.")
     clip_rotation_degrees: float = option(0.0, "Largest rotation of a clip as a whole.", at_least=0)

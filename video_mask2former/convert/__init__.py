@@ -9,7 +9,9 @@ from video_mask2former.convert.formats import DETECTRON2, FORMATS, HUGGINGFACE, 
 from video_mask2former.convert.huggingface_config import HUGGINGFACE_CONFIG, read_huggingface_config
 from video_mask2former.convert.huggingface_folder import write_huggingface_folder
 from video_mask2former.convert.key_map import Concatenation, Converted, Ignored, KeyMap, Rename
+from video_mask2former.convert.lightning_config import convert_lightning_config, is_lightning_config
 from video_mask2former.convert.report import LoadReport, convert_weights, load_weights
+from video_mask2former.convert.vit_config import convert_vit_config, is_vit_config
 
 __all__ = [
     "DETECTRON2",
@@ -26,8 +28,12 @@ __all__ = [
     "LoadReport",
     "Rename",
     "convert_detectron2_config",
+    "convert_lightning_config",
+    "convert_vit_config",
     "convert_weights",
     "identify_format",
+    "is_lightning_config",
+    "is_vit_config",
     "load_weights",
     "package_weights_path",
     "read_checkpoint",

@@ -9,15 +9,14 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
+from video_mask2former.convert.config_rules import Built, Rule, apply_rules, check_known, nest
 from video_mask2former.convert.detectron2_keys import DEEPLAB_KEYS, DEFAULTS, KEYS
-from video_mask2former.convert.key_map import nearest
 from video_mask2former.convert.maskformer_config import (
     MASKFORMER_DEFAULTS,
     MASKFORMER_KEYS,
@@ -31,6 +30,7 @@ from video_mask2former.messages import shortened
 from video_mask2former.option_values import describe
 
 _BASE = "_BASE_"
+_TABLES = "video_mask2former/convert/detectron2_keys.py"
 _DETECTRON2_URL = "detectron2://ImageNetPretrained/"
 # The published sizes of training images: a list in Python, which is read here and not run.
 _SIZE_RANGE = re.compile(
@@ -44,6 +44,8 @@ _CLASS_LIST_OF_DATASET = (
     ("coco_2017_train_panoptic", "coco_panoptic", 133),
     ("coco_2017_train", "coco_instance", 80),
     ("ade20k_sem_seg", "ade20k_semantic", 150),
+    ("panoVSPW_vps", "vipseg", 124),
+    ("VSPW_vss", "vspw", 124),
 )
 _DEEPLAB_RESNET = "build_resnet_deeplab_backbone"
 _BACKBONES = {"build_resnet_backbone": "resnet", _DEEPLAB_RESNET: "resnet", "D2SwinTransformer": "swin"}
@@ -85,45 +87,18 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
     Raises:
         ValueError: If a key is unknown, or asks for something that this model does not do.
     """
-    given = _flatten(values)
-    keys, defaults = _tables(given)
-    unknown = [key for key in given if key not in keys]
-    if unknown:
-        raise ValueError(
-            f"unknown key {shortened(unknown[0])} in {origin}{nearest(str(unknown[0])[:80], keys)}. "
-            "Add it to the table of video_mask2former/convert/detectron2_keys.py if it means nothing here."
-        )
-    for key, value in given.items():
-        _check_type(key, value, origin)
-    flat = defaults | given
-    options: dict[str, Any] = {}
+    keys, defaults = _tables(_flatten(values))
+    flat = read_values(values, keys, defaults, origin)
+    # Whole configurations have the keys of both backbones
     backbone = _BACKBONES.get(str(flat["MODEL.BACKBONE.NAME"]))
     absent = tuple(section for name, section in _SECTIONS.items() if name != backbone)
-    for key, value in flat.items():
-        rule = keys[key]
-        if isinstance(rule, Built):
-            if key.startswith(absent):
-                continue  # whole configurations have the keys of both backbones
-            if value not in rule.values:
-                expected = " or ".join(repr(choice) for choice in rule.values)
-                raise ValueError(f"{key} must be {expected}, got {shortened(value)} in {origin}: {rule.reason}.")
-        elif isinstance(rule, Option):
-            try:
-                converted = rule.convert(value)
-            except (TypeError, AttributeError, OverflowError) as error:
-                raise ValueError(f"{key} cannot be {shortened(value)} in {origin}: {error}.") from error
-            if options.setdefault(rule.name, converted) != converted:
-                raise ValueError(
-                    f"{key} must agree with the other key for {rule.name}, {options[rule.name]!r}, "
-                    f"got {shortened(value)} in {origin}."
-                )
-        else:
-            assert isinstance(rule, (Combined, Unused))
+    built_elsewhere = {key for key in flat if key.startswith(absent) and isinstance(keys[key], Built)}
+    options = apply_rules({key: value for key, value in flat.items() if key not in built_elsewhere}, keys, origin)
     for combine in (
         _classes,
         _backbone,
         _inference,
-        _resizing,
+        resizing,
         _schedule,
         _initial_weights,
         object_token_options,
@@ -131,7 +106,22 @@ def convert_detectron2_config(values: Mapping[str, Any], origin: str) -> dict[st
         maskformer_options,
     ):
         options |= combine(flat, origin)
-    return _nest(_of_one_backbone(options))
+    return nest(_of_one_backbone(options))
+
+
+def read_values(
+    values: Mapping[str, Any], table: Mapping[str, Rule], defaults: Mapping[str, Any], origin: str
+) -> dict[str, Any]:
+    """Dotted key to value, those that are not given at their defaults.
+
+    Raises:
+        ValueError: If a key is not in the table, or its value is not of the type of its default.
+    """
+    given = _flatten(values)
+    check_known(given, table, _TABLES, origin)
+    for key, value in given.items():
+        _check_type(key, value, defaults.get(key), origin)
+    return {**defaults, **given}
 
 
 def _tables(given: Mapping[str, Any]) -> tuple[dict[str, Rule], dict[str, Any]]:
@@ -162,9 +152,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_type(key: str, value: object, origin: str) -> None:
+def _check_type(key: str, value: object, default: object, origin: str) -> None:
     """As detectron2 has it: a value is of the type of the default, but for integers as floats, and lists of one."""
-    default = DEFAULTS.get(key)
     if default is None or type(value) is _ALSO_SINGLE.get(key) or _is_like(value, default):
         return
     expected = f"{describe(type(default))}, such as {default!r}"
@@ -188,20 +177,13 @@ def _literal(value: object) -> object:
     return value
 
 
-def _nest(options: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in options.items():
-        *sections, last = name.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return nested
-
-
 def _classes(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    num_classes = flat["MODEL.SEM_SEG_HEAD.NUM_CLASSES"]
-    for dataset in flat["DATASETS.TRAIN"]:
+    return class_list(flat["DATASETS.TRAIN"], flat["MODEL.SEM_SEG_HEAD.NUM_CLASSES"])
+
+
+def class_list(datasets: Sequence[str], num_classes: int) -> dict[str, Any]:
+    """The list that the classes of a dataset are in, if there is one with that many."""
+    for dataset in datasets:
         for prefix, class_list, size in _CLASS_LIST_OF_DATASET:
             if dataset.startswith(prefix) and size == num_classes:
                 return {"model.class_list": class_list}
@@ -250,7 +232,12 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return options | {"data.num_frames": 1, "data.frame_range": 0}
 
 
-def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """How training clips are resized, cut and recoloured.
+
+    Raises:
+        ValueError: If a crop or an augmentation is of a kind that there is not.
+    """
     # Newer code has keys of its own for what older code chose by the dataset mapper's name.
     section = "INPUT.LSJ_AUG" if flat["INPUT.LSJ_AUG.ENABLED"] else "INPUT"
     if flat["INPUT.LSJ_AUG.ENABLED"] or str(flat["INPUT.DATASET_MAPPER_NAME"]).endswith("_lsj"):
@@ -267,9 +254,11 @@ def _resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "data.crop_size": None,
     }
     if flat["INPUT.CROP.ENABLED"] and flat["INPUT.DATASET_MAPPER_NAME"] != _DETR_MAPPER:
-        if flat["INPUT.CROP.TYPE"] != "absolute":
-            raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got {flat['INPUT.CROP.TYPE']!r} in {origin}.")
-        options["data.crop_size"] = flat["INPUT.CROP.SIZE"]
+        kinds = {"absolute": "data.crop_size", "absolute_range": "data.crop_range"}
+        kind = flat["INPUT.CROP.TYPE"]
+        if kind not in kinds:
+            raise ValueError(f"INPUT.CROP.TYPE must be {' or '.join(kinds)}, got {shortened(kind)} in {origin}.")
+        options[kinds[kind]] = flat["INPUT.CROP.SIZE"]
     augmentations = flat["INPUT.AUGMENTATIONS"]
     if not all(isinstance(name, str) and name in _COLOR_AUGMENTATIONS for name in augmentations):
         known = ", ".join(sorted(_COLOR_AUGMENTATIONS))

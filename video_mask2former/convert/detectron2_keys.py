@@ -123,7 +123,7 @@ _MASK_FORMER: dict[str, Rule] = {
     "MODEL.MASK_FORMER.TEST.WINDOW_SIZE": Option("inference.chunk_size"),
 }
 
-_DATA: dict[str, Rule] = {
+DATA_KEYS: dict[str, Rule] = {
     "DATASETS.TRAIN": Option("data.train", _as_list),
     "DATASETS.TEST": Option("data.test", _as_list),
     "DATASETS.DATASET_RATIO": Option("data.train_ratios"),
@@ -164,7 +164,7 @@ _DATA: dict[str, Rule] = {
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": Unused("clips without instances are trained on where they are sampled"),
 }
 
-_SOLVER: dict[str, Rule] = {
+SOLVER_KEYS: dict[str, Rule] = {
     "SOLVER.IMS_PER_BATCH": Option("training.batch_size"),
     "SOLVER.BASE_LR": Option("training.learning_rate", float),
     "SOLVER.BACKBONE_MULTIPLIER": Option("training.backbone_multiplier", float),
@@ -199,7 +199,7 @@ _SOLVER: dict[str, Rule] = {
     "VERSION": Unused("the version of detectron2's key names"),
 }
 
-KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | _DATA | _SOLVER | VITA_KEYS | TRACKED_KEYS | OTHER_KEYS
+KEYS: dict[str, Rule] = _MODEL | _HEAD | _MASK_FORMER | DATA_KEYS | SOLVER_KEYS | VITA_KEYS | TRACKED_KEYS | OTHER_KEYS
 
 _ADDED = {
     key: value

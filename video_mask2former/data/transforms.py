@@ -125,6 +125,39 @@ class RandomCrop:
         return rows, columns
 
 
+class RandomClipWindow:
+    """With a chance of a half, the same random window out of every frame, before clips get their final size.
+
+    The clip is first resized to a short side of 400, 500 or 600, then cut to a height and a width drawn from a range
+    (the augmentation of clips of SeqFormer, arXiv:2112.08275, which CTVIS and VidEoMT use).
+
+    Args:
+        sides: Smallest and largest side of the window; sides of the frame that are smaller stay as they are.
+
+    Raises:
+        ValueError: If the largest is below the smallest.
+    """
+
+    short_sides = (400, 500, 600)
+    max_side = 1333
+    probability = 0.5
+
+    def __init__(self, sides: tuple[int, int]) -> None:
+        if sides[1] < sides[0]:
+            raise ValueError(f"crop_range must be the smallest and the largest side of a window, got {sides}.")
+        self.sides = sides
+
+    def __call__(self, frames: Tensor, target: ClipTarget, rng: np.random.Generator) -> tuple[Tensor, ClipTarget]:
+        if rng.random() >= self.probability:
+            return frames, target
+        frames, target = ResizeShortSide(self.short_sides, self.max_side)(frames, target, rng)
+        smallest, largest = self.sides
+        height, width = (
+            int(rng.integers(min(side, smallest), min(side, largest) + 1)) for side in tuple(frames.shape[2:])
+        )
+        return RandomCrop((height, width))(frames, target, rng)
+
+
 def _random_span(side: int, length: int, around: int | None, rng: np.random.Generator) -> slice:
     """A random part of a side, of all those that hold ``around`` where it is given."""
     first, last = (0, side - length) if around is None else (around - length + 1, around)

@@ -20,6 +20,7 @@ from video_mask2former.data.mixed import MixedClips, SampleOrder
 from video_mask2former.data.transforms import (
     Compose,
     LargeScaleJitter,
+    RandomClipWindow,
     RandomCrop,
     RandomFlip,
     ResizeShortSide,
@@ -103,6 +104,8 @@ def build_transform(config: DataConfig, *, is_of_images: bool) -> Compose:
             raise ValueError("data.resize=large_scale_jitter needs data.crop_size, got null.")
         transforms.append(LargeScaleJitter(config.jitter_scales, config.crop_size))
     else:
+        if config.crop_range is not None and not is_of_images:
+            transforms.append(RandomClipWindow(config.crop_range))
         transforms.append(ResizeShortSide(config.short_sides, config.max_side))
         if config.crop_size is not None:
             transforms.append(RandomCrop(config.crop_size))

@@ -9,9 +9,11 @@ from typing import Any
 
 from video_mask2former.config import Config, Overrides, apply_overrides, to_mapping
 from video_mask2former.convert import convert_detectron2_config
-from video_mask2former.convert.config_rules import Built, Combined, Option, Unused
+from video_mask2former.convert.config_rules import Built, Combined, Option, Rule, Unused
 from video_mask2former.convert.detectron2_keys import KEYS
 from video_mask2former.convert.key_map import nearest
+from video_mask2former.convert.vit_config import KEYS as VIT_KEYS
+from video_mask2former.convert.vit_config import is_vit_config
 from video_mask2former.documents import parse_yaml
 from video_mask2former.messages import shortened
 
@@ -36,8 +38,12 @@ def is_detectron2_key(name: str) -> bool:
     return _THEIRS.fullmatch(name.partition("=")[0]) is not None
 
 
-def split_overrides(overrides: Overrides) -> tuple[dict[str, Any], Overrides]:
+def split_overrides(overrides: Overrides, known: Mapping[str, Rule] = KEYS) -> tuple[dict[str, Any], Overrides]:
     """Those under detectron2's names, with their values, and the others as they are.
+
+    Args:
+        overrides: As given.
+        known: Table of detectron2's names.
 
     Raises:
         ValueError: If a key is unknown.
@@ -55,8 +61,8 @@ def split_overrides(overrides: Overrides) -> tuple[dict[str, Any], Overrides]:
                     raise ValueError(f"an override must read KEY=VALUE, got {word!r}.")
                 theirs[name] = _value(text)
     for name in theirs:
-        if name not in KEYS:
-            raise ValueError(f"unknown detectron2 key {name!r}{nearest(name, KEYS)}.")
+        if name not in known:
+            raise ValueError(f"unknown detectron2 key {name!r}{nearest(name, known)}.")
     return theirs, ours
 
 
@@ -74,7 +80,7 @@ def override(config: Config, overrides: Overrides) -> Config:
 
 def override_detectron2(values: Mapping[str, Any], overrides: Overrides) -> tuple[dict[str, Any], Overrides]:
     """Change a configuration of detectron2 before it is converted; what is left is for :func:`override`."""
-    theirs, ours = split_overrides(overrides)
+    theirs, ours = split_overrides(overrides, VIT_KEYS if is_vit_config(values) else KEYS)
     changed = dict(values)
     for name, value in theirs.items():
         if name not in _WHOLE_RUN:
@@ -87,7 +93,7 @@ def override_detectron2(values: Mapping[str, Any], overrides: Overrides) -> tupl
 
 def device_of(overrides: Overrides) -> str | None:
     """The device that ``MODEL.DEVICE`` names, None where nothing does."""
-    theirs, _ = split_overrides(overrides)
+    theirs, _ = split_overrides(overrides, {**KEYS, **VIT_KEYS})
     return str(theirs[_DEVICE]) if _DEVICE in theirs else None
 
 

@@ -1,18 +1,23 @@
-"""Configurations from wherever they are: YAML of ours or of detectron2, shipped ones by name, folders, checkpoints."""
+"""Configurations from wherever they are: YAML of ours or published, shipped ones by name, folders, checkpoints."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from video_mask2former.config import Config, Overrides, config_from_mapping, load_config
 from video_mask2former.convert import (
     Checkpoint,
     convert_detectron2_config,
+    convert_lightning_config,
+    convert_vit_config,
+    is_lightning_config,
+    is_vit_config,
     read_detectron2_yaml,
     read_huggingface_config,
 )
-from video_mask2former.documents import MAX_YAML_LENGTH, check_plain, parse_yaml, read_text
+from video_mask2former.documents import MAX_YAML_LENGTH, check_plain, parse_yaml, read_text, read_yaml
 from video_mask2former.recipes.model import check_parts
 from video_mask2former.recipes.overrides import override, override_detectron2
 
@@ -23,8 +28,9 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
     """Read a configuration from wherever it is.
 
     Args:
-        source: One of: a YAML file of this package or of detectron2; a Hugging Face folder with a ``config.json``; or
-            the name of a shipped configuration, such as ``ytvis_2019/r50`` or ``configs/ytvis_2019/r50.yaml``.
+        source: One of: a YAML file of this package, of detectron2, or of EoMT or PMT in Lightning's form; a Hugging
+            Face folder with a ``config.json``; or the name of a shipped configuration, such as ``ytvis_2019/r50`` or
+            ``configs/ytvis_2019/r50.yaml``.
         overrides: ``section.option=value``, or a mapping from option to value; they win over the source, whatever its
             kind. Options may have detectron2's names (``SOLVER.MAX_ITER=100``).
 
@@ -39,8 +45,12 @@ def read_config(source: str | os.PathLike[str], overrides: Overrides = ()) -> Co
         path = _find_shipped(os.fspath(source))
     if is_detectron2_yaml(path):
         theirs, overrides = override_detectron2(read_detectron2_yaml(path), overrides)
-        values = convert_detectron2_config(theirs, str(path))
-        return _checked(override(config_from_mapping(values, str(path)), overrides), path)
+        convert = convert_vit_config if is_vit_config(theirs) else convert_detectron2_config
+        return _checked(override(config_from_mapping(convert(theirs, str(path)), str(path)), overrides), path)
+    values = _lightning_values(path)
+    if values is not None:
+        options = convert_lightning_config(values, str(path))
+        return _checked(override(config_from_mapping(options, str(path)), overrides), path)
     return _checked(override(load_config(path), overrides), path)
 
 
@@ -67,6 +77,14 @@ def shipped_configs() -> list[str]:
     root = _shipped_root()
     files = sorted(file.relative_to(root) for file in root.rglob("*.yaml"))
     return [file.with_suffix("").as_posix() for file in files if not file.parts[0].startswith("_")]
+
+
+def _lightning_values(path: Path) -> dict[str, Any] | None:
+    """What a configuration of Lightning's command line holds; None where a file is one of ours."""
+    if "class_path:" not in read_text(path, 4 * MAX_YAML_LENGTH):
+        return None
+    values = read_yaml(path)
+    return values if is_lightning_config(values) else None
 
 
 def _checked(config: Config, origin: Path | str) -> Config:
