@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import torch
 import torch.distributed as dist
@@ -116,6 +116,23 @@ def all_reduce_mean(value: Tensor) -> Tensor: ...
 def all_reduce_mean(value: float | Tensor) -> float | Tensor:
     """The mean of every process's value; a tensor must be floating."""
     return all_reduce_sum(value) / world_size()
+
+
+def sum_with_gradient(value: Tensor) -> Tensor:
+    """The sum of every process's tensor, through which gradients go back to all of them."""
+    return cast(Tensor, _SumOfAll.apply(value)) if is_distributed() else value
+
+
+class _SumOfAll(torch.autograd.Function):
+    """Every process's loss depends on every process's value, so that gradients are summed too."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return all_reduce_sum(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return all_reduce_sum(gradients[0])
 
 
 def gather_objects(value: T) -> list[T]:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from video_mask2former.distributed import is_distributed, sum_with_gradient
+
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation with fixed statistics and affine terms, folded into the convolution before it.
@@ -35,6 +37,34 @@ class FrozenBatchNorm2d(nn.Module):
         """The map as ``x * scale + shift``, each ``(C,)``."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
+
+
+class SyncedBatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation over the rows of all processes of a training, ``(N, C)``; on any device.
+
+    Ranks may have different numbers of rows. Alone, and in evaluation, it is ``nn.BatchNorm1d``.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map ``(N, C)`` to the same shape."""
+        if not self.training or not is_distributed():
+            return super().forward(input)
+        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        sums = sum_with_gradient(torch.cat([x.sum(dim=0), x.new_tensor([x.shape[0]])]))
+        count = sums[-1].detach()
+        centred = x - sums[:-1] / count
+        variance = sum_with_gradient(centred.square().sum(dim=0)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_((sums[:-1] / count).to(self.running_mean), self.momentum)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
+        return (centred * (variance + self.eps).rsqrt() * self.weight + self.bias).to(input.dtype)
 
 
 def conv_frozen_norm(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from video_mask2former.models.backbones.vit import VisionTransformer, grid_of
+from video_mask2former.models.layers import SyncedBatchNorm1d
 from video_mask2former.models.segmenter import FrameOptions, Segmenter
 from video_mask2former.models.vit_layers import ViTBlock, rotary_table
 from video_mask2former.models.vit_queries import (
@@ -171,7 +172,7 @@ class PMT(Segmenter):
 
 
 class LateralSum(nn.Module):
-    """Levels of a frozen encoder to one: batch norm, a residual network and a scale for each, then their sum.
+    """Levels of a frozen encoder to one: a synced batch norm, a residual network and a scale for each, then their sum.
 
     Args:
         dim: C.
@@ -188,7 +189,7 @@ class LateralSum(nn.Module):
         if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < depth:
             raise ValueError(f"tapped_blocks must rise and be indices of the {depth} blocks, got {taps}.")
         self.tapped_blocks = taps
-        self.batch_norms = nn.ModuleList(nn.BatchNorm1d(dim) for _ in taps)
+        self.batch_norms = nn.ModuleList(SyncedBatchNorm1d(dim) for _ in taps)
         self.networks = nn.ModuleList(
             nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, dim)) for _ in taps
         )
