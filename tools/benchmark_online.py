@@ -1,6 +1,6 @@
 """Measure models frame by frame on the CPU: frames a second, against the time of their FLOPs at the measured GEMM rate.
 
-What is not the model (decoding, tracking, masks) is given in milliseconds a frame. Run alone: ``--help``.
+What is not the model (resizing, tracking, masks) is given in milliseconds of one processor a frame. Alone: ``--help``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def measure_online(
 ) -> dict[str, dict[str, float]]:
     """Each model on single frames.
 
-    The ratio is that of the processor time of one thread, which other work on the machine changes little; every run is
-    paired with a run of the GEMM.
+    The ratio and the time of what is not the model are processor time of one thread, which other work on the machine
+    changes little; every run of a model is paired with a run of the GEMM.
 
     The weights are random and every query is an object, so that tracking and masks have as much to do as there can be;
     the ten best are shown.
@@ -55,20 +55,32 @@ def measure_online(
             run()
             times = [seconds(run) for _ in range(repeats)]
             ratios = _processor_time_over_limit(run, flops, repeats)
-        settings = InferenceSettings(short_side=min(size), score_threshold=0.0, top_k=10, chunk_size=1)
-        predictor = VideoPredictor(model, settings)
-        images = smooth_frames(num_frames, size).permute(0, 2, 3, 1).contiguous().numpy()
-        list(predictor.stream(frames_from(images, 0)))
-        shares = predictor.clock.shares()
-        per_frame = 1.0 / predictor.clock.frames_per_second()
         figures[name] = {
             "gflops": flops / 1e9,
             "seconds": statistics.median(times),
             "frames_per_second": 1 / statistics.median(times),
             "one_thread_over_gemm_limit": statistics.median(ratios),
-            "other_milliseconds": 1000 * per_frame * (1 - shares["model"]),
+            **_other_milliseconds(model, num_frames, size),
         }
     return figures
+
+
+def _other_milliseconds(model: torch.nn.Module, num_frames: int, size: tuple[int, int]) -> dict[str, float]:
+    """Processor time of each stage of a stream that is not the model, in milliseconds a frame."""
+    settings = InferenceSettings(short_side=min(size), score_threshold=0.0, top_k=10, chunk_size=1)
+    predictor = VideoPredictor(model, settings)
+    images = smooth_frames(num_frames + 1, size).permute(0, 2, 3, 1).contiguous().numpy()
+    predictor.clock.now = time.process_time
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    stream = iter(predictor.stream(frames_from(images, 0)))
+    next(stream)  # whatever is done once
+    start = predictor.clock.copy()
+    list(stream)
+    torch.set_num_threads(threads)
+    seconds_of = {stage: spent for stage, spent in predictor.clock.since(start).seconds.items() if stage != "model"}
+    milliseconds = {f"{stage}_milliseconds": 1000 * spent / num_frames for stage, spent in seconds_of.items() if spent}
+    return {"other_milliseconds": sum(milliseconds.values())} | milliseconds
 
 
 def _processor_time_over_limit(run: Callable[[], object], flops: float, repeats: int) -> list[float]:

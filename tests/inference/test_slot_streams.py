@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from video_mask2former.inference import InferenceSettings, segment_video, stream_video
-from video_mask2former.models import LVMT, PMT, VidEoMT
+from video_mask2former.models import LVMT, PMT, EoMT, VidEoMT
 from video_mask2former.models.backbones import Dinov2, Dinov3
 
 EVERYTHING = InferenceSettings(short_side=32, score_threshold=0.0)
@@ -20,6 +21,7 @@ def make_model(kind: str) -> torch.nn.Module:
     torch.manual_seed(1)
     model = {
         "videomt": lambda: VidEoMT(Dinov2(*SIZE, image_size=32), 3, 5, 2),
+        "eomt": lambda: EoMT(Dinov3(*SIZE), 3, 8, 3, size_divisibility=32),
         "pmt": lambda: PMT(Dinov3(*SIZE), 3, 5, (0, 2), num_decoder_blocks=2),
         "lvmt": lambda: LVMT(Dinov3(*SIZE), 3, 5, (0, 2), num_decoder_blocks=2),
     }[kind]()
@@ -78,6 +80,24 @@ def test_a_restored_stream_equals_an_uninterrupted_one_and_the_final_result(kind
         for index, mask in track.segmentations.items():
             position = whole[index].track_ids.index(track.track_id)
             assert whole[index].segmentations[position] == mask
+
+
+def test_images_frame_by_frame_are_matched_by_their_queries_and_restored():
+    model, frames = make_model("eomt"), make_frames(6)
+    settings = dataclasses.replace(EVERYTHING, tracker="query")
+    whole = list(stream_video(model, frames, settings=settings))
+    assert sum(map(len, whole)) > 6
+    stream = stream_video(model, frames, settings=settings)
+    before = [next(stream) for _ in range(3)]
+    file = io.BytesIO()
+    torch.save(stream.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    assert before + list(stream_video(model, frames, settings=settings, state=state)) == whole
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)[None]
+    with torch.no_grad():
+        together, alone = model(clip), model(clip[:, 4:5])
+    torch.testing.assert_close(together.frame_class_logits[:, 4:5], alone.frame_class_logits)
 
 
 def test_a_state_does_not_grow():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_mask2former.models import LVMT, VidEoMT
+from video_mask2former.models import LVMT, PMT, EoMT, VidEoMT
 from video_mask2former.models.backbones import Dinov2, Dinov3
 
 SIZE = (24, 2, 2)
@@ -14,10 +14,12 @@ SIZE = (24, 2, 2)
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: EoMT(Dinov3(*SIZE), 3, 4, 1, size_divisibility=16),
         lambda: VidEoMT(Dinov2(*SIZE, image_size=32), 3, 4, 1),
+        lambda: PMT(Dinov2(*SIZE, image_size=32), 3, 4, (0, 1), num_decoder_blocks=1),
         lambda: LVMT(Dinov3(*SIZE), 3, 4, (0, 1), num_decoder_blocks=1),
     ],
-    ids=["videomt-dinov2", "lvmt-dinov3"],
+    ids=["eomt-dinov3", "videomt-dinov2", "pmt-dinov2", "lvmt-dinov3"],
 )
 @pytest.mark.filterwarnings("ignore")
 @torch.no_grad()
