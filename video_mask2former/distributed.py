@@ -120,7 +120,9 @@ def all_reduce_mean(value: float | Tensor) -> float | Tensor:
 
 def sum_with_gradient(value: Tensor) -> Tensor:
     """The sum of every process's tensor, through which gradients go back to all of them."""
-    return cast(Tensor, _SumOfAll.apply(value)) if is_distributed() else value
+    if not is_distributed():
+        return value
+    return cast(Tensor, _SumOfAll.apply(value))  # type: ignore[no-untyped-call]
 
 
 class _SumOfAll(torch.autograd.Function):
