@@ -35,6 +35,7 @@ ROWS = [
         "config",
         "rle",
         "outlines",
+        "remote_files",
         "distributed",
         "atomic",
         "_version",

@@ -8,7 +8,6 @@ import itertools
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_mask2former.cli.detectron2_overrides import move_into_flags, normalise_overrides
@@ -17,14 +16,18 @@ from video_mask2former.cli.option_flags import add_option_flags, flags_as_overri
 from video_mask2former.config.inference import PUBLISHED, InferenceSettings
 
 if TYPE_CHECKING:
+    from video_mask2former.cli.predict_jobs import PredictTask
+    from video_mask2former.inference import VideoPredictor
     from video_mask2former.inference.outputs import OutputChoice
     from video_mask2former.models import Segmenter
     from video_mask2former.tasks import Task
 
+_AFTER_STOP = "the same command goes on with what is left"
 _DESCRIPTION = """\
 Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, viewer.html, tracks.json,
 results.json and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was
 stopped; one that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
+Inputs and DIR may be in a store: s3://bucket/folder, gs://..., az://...
 
 The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes these options
 from the configuration, whose defaults are the protocol of the published numbers; all others always come from there.
@@ -33,6 +36,7 @@ examples:
   video-mask2former predict street.mp4 --output out
   video-mask2former predict videos/ --output out --config ytvis_2019/r50 --weights model_final.pkl --device cuda
   video-mask2former predict a.mp4 b.mkv frames/ --output out --classes person,dog --top-k 5 --masks
+  video-mask2former predict s3://bucket/videos/ --output s3://bucket/out
   torchrun --nproc-per-node 4 -m video_mask2former predict videos/ --output out
 """
 
@@ -59,10 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     from video_mask2former import distributed
     from video_mask2former.cli.predict_inputs import find_inputs
-    from video_mask2former.cli.predict_jobs import PredictTask, run_task
+    from video_mask2former.cli.predict_jobs import run_task
     from video_mask2former.cli.stop_signals import stopped_by_signals
-    from video_mask2former.inference import VideoPredictor
-    from video_mask2former.tasks import VideoPanopticTask, VideoSemanticTask
     from video_mask2former.video_io.reader import check_range
 
     words, overrides = _split_words(args.inputs)
@@ -72,14 +74,40 @@ def run(args: argparse.Namespace) -> int:
     inputs = find_inputs(words)
     check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
-    output = _make_folder(args.output)
+    request, predictor = prepare(args, overrides)
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    with logging_redirect_tqdm(), stopped_by_signals(_AFTER_STOP), _process_group():
+        num_failed = run_task(request, inputs[rank::world_size], predictor, debug=args.debug)
+        # waits for the others as well: torchrun ends them all as soon as one ends with an error
+        num_failed = round(distributed.all_reduce_sum(num_failed))
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if peak:
+        print(f"peak GPU memory: {peak / 2**30:.1f} GiB")
+    if num_failed and rank == 0:
+        print(f"{num_failed} of {len(inputs)} inputs failed, see above.")
+    return int(num_failed > 0)
+
+
+def prepare(args: argparse.Namespace, overrides: list[str]) -> tuple[PredictTask, VideoPredictor]:
+    """What is to be done with every input, and the model that does it.
+
+    Raises:
+        FileNotFoundError: If a file of the model does not exist.
+        ValueError: If the command line, the configuration or the checkpoint is wrong.
+    """
+    from video_mask2former.cli.predict_jobs import PredictTask
+    from video_mask2former.cli.result_folders import result_folders
+    from video_mask2former.inference import VideoPredictor
+    from video_mask2former.tasks import VideoPanopticTask, VideoSemanticTask
+
+    folders = result_folders(args.output)
     model, settings, task = load_model(args, overrides)
     if (args.panoptic or args.semantic) and not isinstance(task, (VideoPanopticTask, VideoSemanticTask)):
         raise ValueError(
             "--panoptic and --semantic need masks that do not overlap: --task video_panoptic or video_semantic."
         )
     request = PredictTask(
-        output,
+        folders,
         _output_choice(args),
         start=args.start,
         end=args.end,
@@ -90,18 +118,7 @@ def run(args: argparse.Namespace) -> int:
         task=task.describe(),
         overwrite=args.overwrite,
     )
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    with logging_redirect_tqdm(), stopped_by_signals("the same command goes on with what is left"), _process_group():
-        predictor = VideoPredictor(model, settings, task)
-        num_failed = run_task(request, inputs[rank::world_size], predictor, debug=args.debug)
-        # waits for the others as well: torchrun ends them all as soon as one ends with an error
-        num_failed = round(distributed.all_reduce_sum(num_failed))
-    if torch.cuda.is_available() and next(model.parameters()).is_cuda:
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        print(f"peak GPU memory: {peak:.1f} GiB")
-    if num_failed and rank == 0:
-        print(f"{num_failed} of {len(inputs)} inputs failed, see above.")
-    return int(num_failed > 0)
+    return request, VideoPredictor(model, settings, task)
 
 
 def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,16 +220,6 @@ def _frame_rate(text: str | None) -> Fraction | None:
     from video_mask2former.video_io.frame_rate import parse_frame_rate
 
     return None if text is None else parse_frame_rate(text, "--frame-rate")
-
-
-def _make_folder(name: str) -> Path:
-    try:
-        Path(name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"--output must be a folder that can be made or written, got {name}: {error.strerror}."
-        ) from error
-    return Path(name)
 
 
 def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings, Task]:

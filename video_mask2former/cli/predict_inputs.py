@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from video_mask2former.remote_files import Store, is_address, is_stored
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, natural_order
-from video_mask2former.video_io.reader import VIDEO_SUFFIXES, is_address
+from video_mask2former.video_io.reader import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def find_inputs(words: Sequence[str]) -> list[PredictInput]:
 
 def _expand(word: str) -> list[str | int]:
     path = Path(word)
+    if is_stored(word):
+        return list(_expand_stored(word))
     if is_address(word):
         return [word]
     if path.is_dir():
@@ -67,6 +70,23 @@ def _expand_folder(folder: Path, above: frozenset[str] = frozenset()) -> list[st
     inner = [entry for entry in entries if entry.is_dir() and os.path.realpath(entry) not in above]
     nested = [source for entry in inner for source in _expand_folder(entry, above)]
     return nested or [str(folder)]
+
+
+def _expand_stored(address: str) -> list[str]:
+    """As folders and globs on the disk; what is not there is kept, to be reported when its turn comes."""
+    store = Store(address)
+    if glob.has_magic(address):
+        return [found for found in store.matches() if Path(found).suffix.lower() in VIDEO_SUFFIXES] or [address]
+    if not store.is_folder():
+        return [address]
+    entries = [(name, is_folder) for name, is_folder in store.entries() if not name.startswith(".")]
+    entries.sort(key=lambda entry: natural_order(Path(entry[0])))
+    suffixes = {name: Path(name).suffix.lower() for name, is_folder in entries if not is_folder}
+    videos = [store.path(name) for name, suffix in suffixes.items() if suffix in VIDEO_SUFFIXES]
+    if videos or any(suffix in IMAGE_SUFFIXES for suffix in suffixes.values()):
+        return videos or [store.address]
+    nested = [found for name, is_folder in entries if is_folder for found in _expand_stored(store.path(name))]
+    return nested or [store.address]
 
 
 def _is_video(path: Path) -> bool:

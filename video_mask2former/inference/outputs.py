@@ -312,8 +312,8 @@ def remove_path(path: Path) -> None:
 
 def _overlay_writer(folder: Path, choice: OutputChoice, reader: VideoReader) -> VideoWriter:
     audio_from = None
-    if choice.audio and Path(reader.name).is_file():
-        audio_from = reader.name
+    if choice.audio and Path(reader.path).is_file():
+        audio_from = reader.path
     elif choice.audio:
         logger.info("%s has no sound to copy", reader.name)
     return VideoWriter(

@@ -19,13 +19,13 @@ from video_mask2former.inference.model_runner import ModelRunner
 from video_mask2former.inference.offline import OfflineVideo
 from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.inference.trackers import make_tracker
+from video_mask2former.remote_files import is_address, is_stored
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.tasks import AnswerRules, SemanticTask, Task, VideoInstanceTask
 from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.selection import for_classes
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
 from video_mask2former.video_io.file_source import Backend
-from video_mask2former.video_io.reader import is_address
 
 Progress = Callable[[int], None]
 OnFrame = Callable[[np.ndarray, FrameInstances], None]
@@ -256,7 +256,7 @@ def frames_from(
         if head is None:
             return iter(())
         source = itertools.chain([head], source)
-    if isinstance(source, (int, Iterator)) or is_address(source):
+    if isinstance(source, (int, Iterator)) or (is_address(source) and not is_stored(source)):
         return read_frames(open_video(source, end=None if end is None else end - first, every=every), first)
     with open_video(source) as reader:
         num_frames = reader.source_num_frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from video_mask2former.inference.outputs import (
     write_result_files,
 )
 from video_mask2former.inference.predictor import read_frames
+from video_mask2former.remote_files import Store, is_stored, send_folder
 from video_mask2former.results import write_tracks, write_youtube_vis
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.video_io import open_video
@@ -50,6 +52,12 @@ def plot(video: VideoInstances, frame_index: int, image: np.ndarray | Image.Imag
 
 def save(video: VideoInstances, folder: str | os.PathLike[str]) -> list[str]:
     """Write the usual files of a result, see :meth:`VideoInstances.save`."""
+    if is_stored(folder):
+        parent, _, name = str(folder).rstrip("/").rpartition("/")
+        with tempfile.TemporaryDirectory(prefix="video_mask2former_") as temporary:
+            written = save(video, Path(temporary) / name)
+            send_folder(Path(temporary) / name, Store(parent), name, last=FILE_NAMES["tracks"])
+        return written
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     if video.source is None:

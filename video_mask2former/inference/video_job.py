@@ -38,6 +38,7 @@ class VideoJob:
         every: Take every n-th frame.
         frame_rate: Rate of images, which do not say their own.
         backend: Decoder of video files.
+        name: What results call the video, where it is not its path: the address that the file was fetched from.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class VideoJob:
         every: int = 1,
         frame_rate: Fraction | None = None,
         backend: Backend = "pyav",
+        name: str | None = None,
     ) -> None:
         self._source: VideoSource = source
         self._folder = folder
@@ -58,6 +60,7 @@ class VideoJob:
         self._start, self._end, self._every = start, end, every
         self._frame_rate = frame_rate
         self._backend: Backend = backend
+        self._name = name
         path = None if isinstance(source, int) else Path(source)
         self.is_image = path is not None and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
@@ -68,7 +71,7 @@ class VideoJob:
             FileNotFoundError: If it does not exist.
             ValueError: If it cannot be read, or no frame of it is chosen.
         """
-        return open_video(
+        reader = open_video(
             self._source,
             start=self._start,
             end=self._end,
@@ -76,6 +79,8 @@ class VideoJob:
             frame_rate=self._frame_rate,
             backend=self._backend,
         )
+        reader.name = self._name or reader.name
+        return reader
 
     def run(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None = None) -> VideoInstances:
         """Predict and write.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from video_mask2former.remote_files import fetched, is_address, is_stored
 from video_mask2former.video_io.file_source import Backend, FileSource
 from video_mask2former.video_io.frame_rate import check_frame_rate
 from video_mask2former.video_io.frame_source import FrameSource
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, ImageSource, find_images
 from video_mask2former.video_io.memory_source import ArraySource, IterableSource, open_camera
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 VideoSource = str | os.PathLike[str] | int | np.ndarray | torch.Tensor | Iterable[Any]
 
@@ -66,6 +65,7 @@ class VideoReader:
 
     Attributes:
         name: As given.
+        path: The same, whatever ``name`` is set to: the file, where it is one.
         size: Height and width of a frame, after rotation.
         frame_rate: Exact rate of the source; the mean rate where it varies; None where unknown.
         source_num_frames: Frames in the source, whatever part of it is read; None for a stream.
@@ -88,10 +88,17 @@ class VideoReader:
         self._every = every
         self._is_started = False
         self.name = name
+        self.path = name
         self.size = source.size
         self.frame_rate = source.frame_rate
         self.source_num_frames = source.num_frames
         self.num_read = 0
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(source.close)
+
+    def closes(self, resources: contextlib.ExitStack) -> None:
+        """Close these, too, when the reader is closed."""
+        self._resources.push(resources)
 
     @property
     def num_frames(self) -> int | None:
@@ -159,7 +166,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Release files and devices."""
-        self._source.close()
+        self._resources.close()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -203,7 +210,8 @@ def open_video(
             (read in natural order), a list of image files (read in its order), the index of a camera, a numpy
             array ``(T, H, W, 3)`` or tensor ``(T, 3, H, W)`` of uint8 RGB, or any iterable of uint8 RGB frames
             ``(H, W, 3)``. An address (``https://...``, ``rtsp://...``) is read like a camera: in order, once, of
-            unknown length.
+            unknown length. What is in a store (``s3://...``, ``gs://...``) is fetched, and kept until the reader is
+            closed.
         start: Index of the first frame to read, 0 if None.
         end: Index of the frame to stop before, None for the end of the video.
         every: Read every n-th frame.
@@ -216,12 +224,16 @@ def open_video(
         ValueError: If it cannot be read as a video, or nothing of it is selected.
     """
     rate = None if frame_rate is None else check_frame_rate(frame_rate)
-    frames, name = _frame_source(source, rate, backend)
-    try:
-        return VideoReader(frames, name=name, start=start or 0, end=end, every=every)
-    except ValueError:
-        frames.close()
-        raise
+    with contextlib.ExitStack() as stack:
+        if is_stored(source):
+            frames: FrameSource = _path_source(stack.enter_context(fetched(str(source))), rate, backend)
+            name = str(source)
+        else:
+            frames, name = _frame_source(source, rate, backend)
+        stack.callback(frames.close)
+        reader = VideoReader(frames, name=name, start=start or 0, end=end, every=every)
+        reader.closes(stack.pop_all())
+        return reader
 
 
 def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) -> tuple[FrameSource, str]:
@@ -248,11 +260,6 @@ def _frame_source(source: VideoSource, rate: Fraction | None, backend: Backend) 
         f"source must be a path, a camera index, an array or an iterable of frames, got {type(source)}. "
         "Pictures of other kinds become arrays with numpy.asarray(picture)."
     )
-
-
-def is_address(source: object) -> bool:
-    """Whether a source is an address on a network rather than a path."""
-    return isinstance(source, str) and _ADDRESS.match(source) is not None
 
 
 def _path_source(path: Path, rate: Fraction | None, backend: Backend) -> FrameSource:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from video_mask2former.remote_files import is_address
 from video_mask2former.structures import VideoInstances
 from video_mask2former.video_io.image_source import IMAGE_SUFFIXES, find_images
-from video_mask2former.video_io.reader import is_address
 
 NO_NAME = "video"
 
