@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from video_mask2former import documents
 from video_mask2former.documents import check_plain, parse_json, parse_yaml, read_json, read_layers, read_text
 from video_mask2former.messages import printable, shortened
 
@@ -86,3 +90,57 @@ def test_what_is_shown_is_short_and_on_one_line():
     assert len(shortened({"a" * 50: "b" * 10**6, "c" * 50: "d" * 10**6})) <= 203
     assert printable("a\n\x1b[2J\u202e\ud800b") == "a\ufffd\ufffd[2J\ufffd\ufffdb"
     assert printable("x" * 10**6, 5) == "xxxxx..."
+
+
+class TestArraysReadOneByOne:
+    """``read_json_array`` gives and refuses what ``read_json`` does, whatever is cut where."""
+
+    @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[]",
+            " [ ] \n",
+            "[1]",
+            "[12, 345 ,6.5e3,true ]",
+            '[{"a": [1, {"b": "],[\\"é€"}]}, [], "x", null]',
+            '\ufeff[1, "é"]',
+            *(
+                "",
+                "  ",
+                "[",
+                "[1",
+                "[1,",
+                "[1,]",
+                "[,1]",
+                "[1 2]",
+                "[1]]",
+                "[1] x",
+                "[nul]",
+                '["a',
+                "{}",
+                '{"a": 1}',
+                "3",
+            ),
+            "[" * 3000,
+        ],
+    )
+    def test_as_all_at_once(self, text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(documents, "ARRAY_CHUNK", chunk)
+        path = tmp_path / "array.json"
+        path.write_text(text, encoding="utf-8")
+        try:
+            expected = documents.read_json(path, list, "file")
+        except ValueError as error:
+            with pytest.raises(ValueError, match=re.escape(str(error))):
+                list(documents.read_json_array(path, "file"))
+        else:
+            assert list(documents.read_json_array(path, "file")) == expected
+
+    def test_no_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "array.json"
+        path.write_bytes(b'["\xff"]')
+        with pytest.raises(ValueError, match="is not a text file in UTF-8"):
+            list(documents.read_json_array(path))
+        with pytest.raises(FileNotFoundError, match="no JSON file"):
+            list(documents.read_json_array(tmp_path / "other.json"))

@@ -8,14 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_mask2former.rle import (
+    PackedRles,
     check_counts,
     decode_box,
     decode_rle,
     encode_masks,
+    measure_packed,
+    reference,
     rle_area,
+    rle_areas,
     rle_box,
+    rle_boxes,
     rle_iou,
     run_lengths,
+    shared_pixels,
 )
 
 
@@ -111,3 +117,39 @@ def test_runs_beyond_64_bits_in_a_list_are_refused():
         with pytest.raises(ValueError, match=r"its (counts|runs)"):
             check_counts(counts, (3, 4))
     check_counts([5, 7], (3, 4))
+
+
+@given(st.lists(masks, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_packed_masks_are_the_same(shapes, seed):
+    rng = np.random.default_rng(seed)
+    size = shapes[0].shape
+    masks = np.array([rng.permuted(np.resize(shape, size), axis=1) for shape in shapes])
+    frames = rng.permutation(10)[: len(masks)].tolist()
+    plain = dict(zip(frames, encode_masks(masks), strict=True))
+    packed = PackedRles.of(plain)
+    assert dict(packed) == plain
+    assert list(packed) == frames
+    assert packed == plain
+    assert 11 not in packed and packed.get(11) is None
+    assert PackedRles.of(packed) is packed
+    kept = rng.random(len(masks)) < 0.5
+    assert dict(packed.select(kept)) == {f: plain[f] for f, is_kept in zip(frames, kept, strict=True) if is_kept}
+    areas, boxes = measure_packed([packed, PackedRles((0, 0), (), ()), packed])
+    rles = list(plain.values()) * 2
+    assert np.array_equal(areas, rle_areas(rles))
+    assert np.array_equal(boxes, rle_boxes(rles))
+    pairs = np.array([[0, len(masks)], [len(masks) - 1, 0]])
+    flat = np.tile(masks.reshape(len(masks), -1), (2, 1)).astype(np.int64)
+    expected = [flat[first] @ flat[second] for first, second in pairs]
+    assert shared_pixels([packed, packed], pairs).tolist() == expected
+    assert reference.shared_pixels(rles, pairs).tolist() == expected
+
+
+def test_packed_masks_of_odd_text_are_refused():
+    for counts in (["1\n2"], ["1", "2"], []):
+        with pytest.raises(ValueError, match="counts of one line for each of 1 frames"):
+            PackedRles((3, 4), [0], counts)
+    with pytest.raises(ValueError, match="cut off"):
+        measure_packed([PackedRles((3, 4), [0], ["o"])])
+    with pytest.raises(KeyError):
+        PackedRles((3, 4), [0], ["<"])[1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -21,6 +22,11 @@ MAX_VALUES = 200_000
 
 MAX_YAML_LENGTH = 2**19
 """Characters: five seconds of PyYAML at worst."""
+
+ARRAY_CHUNK = 2**20
+"""Bytes of a long array that are read at once."""
+
+_JSON_SPACE = " \t\n\r"
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -144,6 +150,68 @@ def read_json(path: Path, expected: type = dict, kind: str = "JSON file") -> Any
         name = "an object" if expected is dict else "an array"
         raise ValueError(f"{path} must hold {name}, as every {kind} does, got a {type(content).__name__}.")
     return content
+
+
+def read_json_array(path: Path, kind: str = "JSON file") -> Iterator[Any]:
+    """The elements of a JSON file whose top level is an array, one by one: of the text, little more than one is held.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or something else than an array. Elements before the mistake are given first.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {kind} {path}.")
+    with path.open("rb") as file:
+        try:
+            yield from _elements(file, path, kind)
+        except UnicodeDecodeError:
+            read_text(path)  # says where
+            raise
+
+
+def _elements(file: BinaryIO, path: Path, kind: str) -> Iterator[Any]:
+    decoder, as_text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")()
+    text, has_begun, is_any_done = "", False, False
+    num_bytes = ARRAY_CHUNK
+    while more := file.read(num_bytes):
+        text += as_text.decode(more)
+        position = 0
+        if not has_begun:
+            position = _after_space(text, 0)
+            if position == len(text):
+                continue
+            if text[position] != "[":
+                break
+            has_begun, position = True, position + 1
+        first = position
+        while True:
+            try:
+                element, end = decoder.raw_decode(text, _after_space(text, position))
+            except (ValueError, RecursionError):
+                break  # unfinished, or wrong
+            end = _after_space(text, end)
+            if text[end : end + 1] != ",":
+                break  # the last one, or the text goes on
+            yield element
+            is_any_done, position = True, end + 1
+        # what is longer than a chunk is not looked at again and again
+        num_bytes = ARRAY_CHUNK if position > first else 2 * len(text) + ARRAY_CHUNK
+        text = text[position:]
+    text += as_text.decode(b"", final=True)
+    try:
+        rest = json.loads("[" + text) if has_begun else None
+    except (ValueError, RecursionError):
+        rest = None
+    if rest is None or (is_any_done and not rest):
+        read_json(path, list, kind)  # says what is wrong, and where
+        raise ValueError(f"{path} changed while it was read. Try again.")
+    yield from rest
+
+
+def _after_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _JSON_SPACE:
+        position += 1
+    return position
 
 
 def parse_json(text: str | bytes, problem: str) -> Any:

@@ -163,9 +163,9 @@ WRONG = [
 def test_malformed_counts_are_refused(kernels: RleKernels, counts: str) -> None:
     rle = Rle(size=[3, 4], counts=counts)
     fine = Rle(size=[3, 4], counts=compressed([5, 7]))
-    with pytest.raises(ValueError, match=r"^the RLE cannot be read, its? "):
+    with pytest.raises(ValueError, match=r"^its? "):
         kernels.decode(rle, (0, 0, 4, 3))
-    with pytest.raises(ValueError, match=r"^the RLE cannot be read, its? "):
+    with pytest.raises(ValueError, match=r"^its? "):
         kernels.areas([rle])
     for position in range(3):
         rles = [fine, fine]
@@ -191,7 +191,7 @@ def test_masks_of_two_sizes_are_not_compared(kernels: RleKernels) -> None:
         kernels.measure([first], np.array([[0, 1]]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(codec="latin-1"), max_size=8) | st.text(st.sampled_from("0123`abpoO@?"), max_size=12))
 def test_any_text_is_read_or_refused_alike(kernels: RleKernels, counts: str) -> None:
     for size in ([3, 4], [1, 1], [0, 5], [1, 16]):
@@ -199,7 +199,7 @@ def test_any_text_is_read_or_refused_alike(kernels: RleKernels, counts: str) -> 
         expected = outcome(reference.decode_rle, rle)
         found = outcome(kernels.decode, rle, (0, 0, size[1], size[0]))
         if isinstance(expected, str):
-            assert found == f"the RLE cannot be read, {expected}"
+            assert found == expected
             assert outcome(kernels.areas, [rle]) == found
         else:
             assert np.array_equal(found, expected)

@@ -19,8 +19,8 @@ from video_mask2former.data.annotation_format import (
     read_document,
 )
 from video_mask2former.data.packed_videos import PackedVideos, pack_videos
-from video_mask2former.data.segmentations import MaskKind, unpack_mask, unpack_rle
-from video_mask2former.rle import Rle
+from video_mask2former.data.segmentations import MaskKind, packed_counts, unpack_mask, unpack_rle
+from video_mask2former.rle import PackedRles, measure_packed
 from video_mask2former.structures import ClipTarget, Track, VideoInstances
 
 _logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class AnnotationSet:
         return VideoRecord(
             video_id=int(packed.video_ids[video_index]),
             size=self.size(video_index),
-            file_names=tuple(packed.file_name(video_index, frame) for frame in range(self.num_frames(video_index))),
+            file_names=packed.file_names(video_index),
             annotation_ids=tuple(packed.annotation_ids[rows].tolist()),
             labels=tuple(packed.labels[rows].tolist()),
             is_crowd=tuple(packed.is_crowd[rows].tolist()),
@@ -196,9 +196,22 @@ class AnnotationSet:
                 mask |= self._unpack(unpack_mask, video_index, row, frame_index)
         return torch.from_numpy(ignored) if ignored.any() else None
 
-    def _segmentations(self, video_index: int, row: int, num_frames: int) -> dict[int, Rle]:
-        rles = {frame: self._unpack(unpack_rle, video_index, row, frame) for frame in range(num_frames)}
-        return {frame: rle for frame, rle in rles.items() if rle is not None}
+    def _segmentations(self, video_index: int, row: int, num_frames: int) -> PackedRles:
+        """The masks of a track that are not empty."""
+        size = self.size(video_index)
+        frames, counts = [], []
+        for frame, (kind, data) in enumerate(self.packed.masks(row, num_frames)):
+            if kind != MaskKind.ABSENT:
+                frames.append(frame)
+                counts.append(packed_counts(kind, data, size))
+        try:
+            packed = PackedRles(size, frames, counts)
+            areas = measure_packed([packed])[0]
+        except ValueError:
+            for frame in frames:  # finds which
+                self._unpack(unpack_rle, video_index, row, frame)
+            raise
+        return packed.select(areas > 0)
 
     def _annotations_of(self, video_index: int) -> slice:
         offsets = self.packed.annotation_offsets

@@ -73,6 +73,13 @@ class PackedVideos:
         """File name of one frame, as the annotation file has it."""
         return _slice(self.names, self.name_offsets, int(self.frame_offsets[video_index]) + frame_index).decode()
 
+    def file_names(self, video_index: int) -> tuple[str, ...]:
+        """File names of all frames of one video."""
+        first, stop = self.frame_offsets[video_index : video_index + 2].tolist()
+        offsets = self.name_offsets[first : stop + 1].tolist()
+        names = self.names[offsets[0] : offsets[-1]].numpy().tobytes()
+        return tuple(names[start - offsets[0] : end - offsets[0]].decode() for start, end in pairwise(offsets))
+
     def all_file_names(self) -> Iterator[str]:
         """File names of all frames of all videos."""
         names, offsets = self.names.numpy().tobytes(), self.name_offsets.tolist()
@@ -83,6 +90,15 @@ class PackedVideos:
         """One packed mask."""
         mask_index = int(self.mask_offsets[annotation_index]) + frame_index
         return MaskKind(int(self.mask_kinds[mask_index])), _slice(self.data, self.data_offsets, mask_index)
+
+    def masks(self, annotation_index: int, num_frames: int) -> list[tuple[MaskKind, bytes]]:
+        """All packed masks of an annotation, one for each frame of its video."""
+        first = int(self.mask_offsets[annotation_index])
+        offsets = self.data_offsets[first : first + num_frames + 1].tolist()
+        data = self.data[offsets[0] : offsets[-1]].numpy().tobytes()
+        parts = [data[start - offsets[0] : stop - offsets[0]] for start, stop in pairwise(offsets)]
+        kinds = self.mask_kinds[first : first + num_frames].tolist()
+        return [(MaskKind(kind), part) for kind, part in zip(kinds, parts, strict=True)]
 
     def ignored(self, video_index: int, frame_index: int) -> tuple[MaskKind, bytes]:
         """The packed region of one frame that is to be ignored."""

@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from video_mask2former.messages import shortened
-from video_mask2former.rle import Rle, check_counts, check_runs, compress_counts, decode_runs, run_lengths
+from video_mask2former.rle import Rle, check_counts, compress_counts, decode_rle, rle_area
 
 MIN_POLYGON_NUMBERS = 6
 """Three points: a polygon of fewer covers nothing."""
@@ -39,8 +39,8 @@ class MaskKind(IntEnum):
 def segmentation_problem(segmentation: object, size: tuple[int, int]) -> str | None:
     """Say what is wrong with the form of a segmentation, or None.
 
-    The runs of a compressed RLE are not added up here, which takes as long as reading the file; :func:`run_lengths`
-    and :func:`unpack_mask` do that.
+    The runs of a compressed RLE are not added up here, which takes as long as reading the file; :func:`unpack_mask`
+    and :func:`unpack_rle` do that.
 
     Args:
         segmentation: One element of ``segmentations`` as parsed from JSON.
@@ -80,6 +80,12 @@ def pack_segmentation(segmentation: Any, size: tuple[int, int]) -> tuple[MaskKin
     return MaskKind.POLYGONS, numbers.tobytes()
 
 
+def packed_counts(kind: MaskKind, data: bytes, size: tuple[int, int]) -> str:
+    """The counts of a packed mask that is there, as compressed RLE; what a file has may be malformed."""
+    counts = _rasterised(data, size) if kind == MaskKind.POLYGONS else data
+    return counts.decode("ascii")
+
+
 def unpack_mask(kind: MaskKind, data: bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode a packed mask to ``(H, W)`` bool.
 
@@ -88,8 +94,7 @@ def unpack_mask(kind: MaskKind, data: bytes, size: tuple[int, int]) -> np.ndarra
     """
     if kind == MaskKind.ABSENT:
         return np.zeros(size, bool)
-    counts = _rasterised(data, size) if kind == MaskKind.POLYGONS else data
-    return decode_runs(run_lengths(counts), size)
+    return decode_rle(Rle(size=[*size], counts=packed_counts(kind, data, size)))
 
 
 def unpack_rle(kind: MaskKind, data: bytes, size: tuple[int, int]) -> Rle | None:
@@ -100,12 +105,8 @@ def unpack_rle(kind: MaskKind, data: bytes, size: tuple[int, int]) -> Rle | None
     """
     if kind == MaskKind.ABSENT:
         return None
-    counts = _rasterised(data, size) if kind == MaskKind.POLYGONS else data
-    runs = run_lengths(counts)
-    check_runs(runs, size)
-    if not runs[1::2].any():
-        return None
-    return Rle(size=[size[0], size[1]], counts=counts.decode("ascii"))
+    rle = Rle(size=[*size], counts=packed_counts(kind, data, size))
+    return rle if rle_area(rle) else None
 
 
 def _rasterised(data: bytes, size: tuple[int, int]) -> bytes:

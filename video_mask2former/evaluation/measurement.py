@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from video_mask2former.config import InferenceSettings
 from video_mask2former.data.annotation_format import read_json
-from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideos
+from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo, EvaluationVideos
 from video_mask2former.evaluation.cases import Case, choose_cases
 from video_mask2former.evaluation.report_page import write_report
 from video_mask2former.metrics import Report
 from video_mask2former.progress import tracked
+from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import EvaluationOptions, Task
 from video_mask2former.tasks.base import AnswerRules
 
@@ -25,6 +26,7 @@ class Measurement:
     task: Task
     data: EvaluationSet
     results: Path
+    answers: Callable[[EvaluationVideo], VideoInstances]
     options: EvaluationOptions
     report: Report
     qualities: Mapping[int, float]
@@ -48,12 +50,11 @@ class Measurement:
         write_report(path, title, facts, self.report, qualities, cases, names)
 
     def _cases(self, video_ids: Iterable[int]) -> Iterator[Case]:
-        answers = self.task.read(self.results, self.data, self.options)
         position = {video.video_id: index for index, video in enumerate(self.data)}
         stuff = stuff_of(self.task, self.data)
         for video_id in video_ids:
             video = self.data[position[video_id]]
-            shown, truth = (self.task.drawn(i, self.options) for i in (answers(video), video.ground_truth()))
+            shown, truth = (self.task.drawn(i, self.options) for i in (self.answers(video), video.ground_truth()))
             yield Case(video.title, self.qualities[video_id], shown, truth, video.paths, stuff)
 
 
@@ -75,7 +76,7 @@ def measure(task: Task, data: EvaluationSet, results: Path, options: EvaluationO
     for video in tracked(data, "measure", "video"):
         keys[video.video_id] = str(video.key)
         evaluator.process(answers(video), video.ground_truth())
-    return Measurement(task, data, results, options, evaluator.report(keys), evaluator.qualities())
+    return Measurement(task, data, results, answers, options, evaluator.report(keys), evaluator.qualities())
 
 
 def long_videos(data: EvaluationSet, short_videos: str | None, long_from: int | None) -> frozenset[int] | None:

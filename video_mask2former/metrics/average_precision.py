@@ -54,6 +54,10 @@ def match_predictions(
     """
     matched = np.zeros((len(IOU_THRESHOLDS), len(scores)), bool)
     ignored = np.zeros_like(matched)
+    num_ground_truth = int((~is_ground_truth_ignored).sum())
+    if iou.max(initial=0.0) < IOU_THRESHOLDS[0]:
+        ignored |= is_prediction_outside
+        return Matches(scores, matched, ignored, num_ground_truth)
     order = np.argsort(is_ground_truth_ignored, kind="stable")
     overlaps: list[list[float]] = iou[:, order].tolist()
     crowd: list[bool] = is_crowd[order].tolist()
@@ -67,7 +71,7 @@ def match_predictions(
                 matched[level, index] = True
                 ignored[level, index] = optional[best]
     ignored |= ~matched & is_prediction_outside
-    return Matches(scores, matched, ignored, int((~is_ground_truth_ignored).sum()))
+    return Matches(scores, matched, ignored, num_ground_truth)
 
 
 def _best_match(

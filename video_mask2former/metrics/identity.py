@@ -15,8 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from video_mask2former.metrics.average_precision import UNDEFINED
 from video_mask2former.metrics.evaluator import check_new
 from video_mask2former.metrics.track_comparison import check_same_video
-from video_mask2former.metrics.track_overlap import masks_by_frame
-from video_mask2former.rle import Rle, rle_areas, rle_intersections, rle_iou
+from video_mask2former.metrics.track_overlap import every_pair, measure_tracks
 from video_mask2former.structures import Track, VideoInstances
 
 LOCALIZATION_THRESHOLDS = np.arange(1, 20) / 20
@@ -148,33 +147,42 @@ def _identity(videos: Sequence[IdentityCounts]) -> dict[str, float]:
 def _compare_frames(
     objects: Sequence[Track], predictions: Sequence[Track], crowds: Sequence[Track], is_class_agnostic: bool
 ) -> list[_Frame]:
-    """The masks of each frame and the IoU of those that may match."""
-    object_masks, prediction_masks = masks_by_frame(objects), masks_by_frame(predictions)
-    crowd_masks = masks_by_frame(crowds)
-    nothing: tuple[list[int], list[Rle]] = ([], [])
-    frames = []
-    for frame_index in sorted({*object_masks, *prediction_masks}):
-        rows, row_masks = _not_empty(*object_masks.get(frame_index, nothing))
-        columns, column_masks = _not_empty(*prediction_masks.get(frame_index, nothing))
-        iou = rle_iou(row_masks, column_masks)
-        crowd_rows, crowd_row_masks = crowd_masks.get(frame_index, nothing)
-        inside = rle_intersections(crowd_row_masks, column_masks) / np.maximum(rle_areas(column_masks), 1)
-        if not is_class_agnostic:
-            iou *= _same_class([objects[row] for row in rows], [predictions[column] for column in columns])
-            inside *= _same_class([crowds[row] for row in crowd_rows], [predictions[column] for column in columns])
+    """The masks of each frame, but empty ones, and the IoU of those that may match."""
+    tracks = [*objects, *predictions, *crowds]
+    first_prediction, first_crowd = len(objects), len(objects) + len(predictions)
+    real = [*range(first_prediction), *range(first_crowd, len(tracks))]
+    pairs = every_pair(real, range(first_prediction, first_crowd))
+    if not is_class_agnostic:
+        labels = np.array([track.label for track in tracks], np.int64)
+        pairs = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]]
+    measured = measure_tracks(tracks, pairs)
+    visible = np.flatnonzero(measured.areas)
+    visible = visible[np.lexsort((measured.owners[visible], measured.frames[visible]))]
+    pair_frames = measured.frames[measured.mask_pairs[:, 0]]
+    pair_order = np.argsort(pair_frames, kind="stable")
+    found, starts = np.unique(measured.frames[visible], return_index=True)
+    pair_bounds = np.searchsorted(pair_frames[pair_order], [found, found + 1]).T.tolist()
+    frames: list[_Frame] = []
+    if not len(visible):
+        return frames
+    for masks, (start, stop) in zip(np.split(visible, starts[1:]), pair_bounds, strict=True):
+        owners = measured.owners[masks]
+        num_objects, num_seen = np.searchsorted(owners, [first_prediction, first_crowd]).tolist()
+        rows, columns = owners[:num_objects], owners[num_objects:num_seen]
+        if not len(rows) and not len(columns):
+            continue
+        here = pair_order[start:stop]
+        shared = np.zeros((len(tracks), len(columns)), np.int64)
+        pair = measured.mask_pairs[here]
+        place = np.searchsorted(columns, measured.owners[pair[:, 1]])
+        is_shared = measured.shared[here] > 0  # those of empty masks are not, and these have no place
+        shared[measured.owners[pair[is_shared, 0]], place[is_shared]] = measured.shared[here[is_shared]]
+        row_areas, column_areas = measured.areas[masks[:num_objects]], measured.areas[masks[num_objects:num_seen]]
+        iou = shared[rows] / np.maximum(row_areas[:, None] + column_areas[None] - shared[rows], 1)
+        inside = shared[first_crowd:] / np.maximum(column_areas, 1)
         kept = ~_is_excused(iou, inside)
-        frames.append(_Frame(np.array(rows, np.int64), np.array(columns, np.int64)[kept], iou[:, kept]))
+        frames.append(_Frame(rows, columns[kept] - first_prediction, iou[:, kept]))
     return frames
-
-
-def _not_empty(indices: Sequence[int], masks: Sequence[Rle]) -> tuple[list[int], list[Rle]]:
-    kept = np.flatnonzero(rle_areas(masks)).tolist()
-    return [indices[index] for index in kept], [masks[index] for index in kept]
-
-
-def _same_class(first: Sequence[Track], second: Sequence[Track]) -> np.ndarray:
-    labels = np.array([track.label for track in first], np.int64)
-    return labels[:, None] == np.array([track.label for track in second], np.int64)[None]
 
 
 def _is_excused(iou: np.ndarray, inside_crowd: np.ndarray) -> np.ndarray:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_mask2former.metrics.track_overlap import track_areas, track_iou
-from video_mask2former.rle import rle_boxes
+from video_mask2former.metrics.track_overlap import TrackMasks, every_pair, iou_of_pairs, measure_tracks
 from video_mask2former.structures import Track, VideoInstances
 
 # predictions beyond the 100 best of a class in a video never count
@@ -29,6 +28,17 @@ class TrackTraits:
     mean_area: np.ndarray
     num_frames: np.ndarray
     motion_iou: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[TrackTraits]) -> TrackTraits:
+        """Those of several groups of tracks, one after the other."""
+        columns = [(part.mean_area, part.num_frames, part.motion_iou) for part in parts]
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def at(self, places: range) -> TrackTraits:
+        """Those of some of the tracks."""
+        part = slice(places.start, places.stop)
+        return TrackTraits(self.mean_area[part], self.num_frames[part], self.motion_iou[part])
 
 
 @dataclass(frozen=True)
@@ -78,14 +88,7 @@ def compare_video(prediction: VideoInstances, ground_truth: VideoInstances, num_
     check_same_video(prediction, ground_truth)
     _check_tracks(prediction, num_classes, "prediction")
     _check_tracks(ground_truth, num_classes, "ground truth")
-    labels = sorted({track.label for track in (*prediction.tracks, *ground_truth.tracks)})
-    classes = tuple(
-        _compare_class(
-            [track for track in prediction.tracks if track.label == label],
-            [track for track in ground_truth.tracks if track.label == label],
-        )
-        for label in labels
-    )
+    classes = _compare_classes(prediction.tracks, ground_truth.tracks)
     num_instances = sum(not track.is_crowd for track in ground_truth.tracks)
     assert ground_truth.video_id is not None
     return VideoComparison(ground_truth.video_id, num_instances, classes)
@@ -123,38 +126,51 @@ def _check_tracks(instances: VideoInstances, num_classes: int, what: str) -> Non
             )
 
 
-def _compare_class(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> ClassComparison:
-    scores = np.array([track.score for track in predictions], np.float64)
-    order = np.argsort(-scores, kind="stable")[:MAX_PREDICTIONS]
-    best = [predictions[index] for index in order]
-    return ClassComparison(
-        label=(*predictions, *ground_truth)[0].label,
-        scores=scores[order],
-        iou=track_iou(best, ground_truth),
-        is_crowd=np.array([track.is_crowd for track in ground_truth], bool),
-        predictions=_traits(best),
-        ground_truth=_traits(ground_truth),
-    )
+def _compare_classes(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> tuple[ClassComparison, ...]:
+    labels = sorted({track.label for track in (*predictions, *ground_truth)})
+    tracks: list[Track] = []
+    places: list[tuple[range, range]] = []  # of the predictions and the ground truth of each class in `tracks`
+    for label in labels:
+        best = sorted((track for track in predictions if track.label == label), key=lambda track: -track.score)
+        real = [track for track in ground_truth if track.label == label]
+        start, middle = len(tracks), len(tracks) + len(best[:MAX_PREDICTIONS])
+        tracks += [*best[:MAX_PREDICTIONS], *real]
+        places.append((range(start, middle), range(middle, len(tracks))))
+    pairs = np.concatenate([every_pair(*place) for place in places] or [np.zeros((0, 2), np.int64)])
+    measured = measure_tracks(tracks, pairs)
+    iou, traits = iou_of_pairs(measured, pairs, len(tracks)), _traits(measured, len(tracks))
+    classes = []
+    first_pair = 0
+    for label, (rows, columns) in zip(labels, places, strict=True):
+        num_pairs = len(rows) * len(columns)
+        classes.append(
+            ClassComparison(
+                label=label,
+                scores=np.array([tracks[row].score for row in rows], np.float64),
+                iou=iou[first_pair : first_pair + num_pairs].reshape(len(rows), len(columns)),
+                is_crowd=np.array([tracks[column].is_crowd for column in columns], bool),
+                predictions=traits.at(rows),
+                ground_truth=traits.at(columns),
+            )
+        )
+        first_pair += num_pairs
+    return tuple(classes)
 
 
-def _traits(tracks: Sequence[Track]) -> TrackTraits:
-    visible = [areas[areas > 0] for areas in track_areas(tracks)]
+def _traits(measured: TrackMasks, num_tracks: int) -> TrackTraits:
+    in_order = np.lexsort((measured.frames, measured.owners))
+    visible = in_order[measured.areas[in_order] > 0]
+    owners, frames, boxes = measured.owners[visible], measured.frames[visible], measured.boxes[visible]
+    num_frames = np.bincount(owners, minlength=num_tracks)
+    followed = np.flatnonzero((np.diff(owners) == 0) & (np.diff(frames) == 1))
+    iou = _box_iou(boxes[followed].astype(np.float64), boxes[followed + 1].astype(np.float64))
+    num_followed = np.bincount(owners[followed], minlength=num_tracks)
+    iou_sums = np.bincount(owners[followed], iou, minlength=num_tracks)
     return TrackTraits(
-        mean_area=np.array([areas.mean() if areas.size else 0.0 for areas in visible], np.float64),
-        num_frames=np.array([areas.size for areas in visible], np.int64),
-        motion_iou=np.array([_motion_iou(track) for track in tracks], np.float64),
+        mean_area=measured.sums(num_tracks) / np.maximum(num_frames, 1),
+        num_frames=num_frames,
+        motion_iou=np.where(num_followed > 0, iou_sums / np.maximum(num_followed, 1), np.nan),
     )
-
-
-def _motion_iou(track: Track) -> float:
-    frame_indices = np.array(sorted(track.segmentations), np.int64)
-    boxes = rle_boxes([track.segmentations[index] for index in frame_indices.tolist()])
-    is_visible = boxes[:, 2] > 0
-    frame_indices, boxes = frame_indices[is_visible], boxes[is_visible]
-    is_followed = np.diff(frame_indices) == 1
-    if not is_followed.any():
-        return float("nan")
-    return float(_box_iou(boxes[:-1][is_followed], boxes[1:][is_followed]).mean())
 
 
 def _box_iou(first_xywh: np.ndarray, second_xywh: np.ndarray) -> np.ndarray:

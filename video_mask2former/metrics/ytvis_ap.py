@@ -112,16 +112,25 @@ class YtvisApEvaluator:
 
 def match_in_range(comparisons: Sequence[ClassComparison], trait_range: TraitRange) -> list[Matches]:
     """Match one class in every video; tracks out of the range need not be found and do no harm."""
+    predictions_outside = _outside([comparison.predictions for comparison in comparisons], trait_range)
+    ground_truth_outside = _outside([comparison.ground_truth for comparison in comparisons], trait_range)
     return [
         match_predictions(
-            comparison.iou,
-            comparison.scores,
-            comparison.is_crowd,
-            comparison.is_crowd | trait_range.is_outside(comparison.ground_truth),
-            trait_range.is_outside(comparison.predictions),
+            comparison.iou, comparison.scores, comparison.is_crowd, comparison.is_crowd | is_real_outside, is_outside
         )
-        for comparison in comparisons
+        for comparison, is_outside, is_real_outside in zip(
+            comparisons, predictions_outside, ground_truth_outside, strict=True
+        )
     ]
+
+
+def _outside(traits: Sequence[TrackTraits], trait_range: TraitRange) -> list[np.ndarray]:
+    """Which tracks of each video lie outside of a range, asked at once."""
+    if not traits:
+        return []
+    ends = np.cumsum([len(part.num_frames) for part in traits])
+    is_outside = trait_range.is_outside(TrackTraits.joined(traits))
+    return [is_outside[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
 
 
 def average_precision(

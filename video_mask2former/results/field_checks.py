@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from video_mask2former.messages import shortened
-from video_mask2former.rle import Rle, check_rles, check_size, compress_counts
+from video_mask2former.rle import PackedRles, Rle, check_rles, check_size, compress_counts, measure_packed
 from video_mask2former.video_io.frame_rate import parse_frame_rate
 
 MAX_INDEX = 10_000_000
@@ -94,14 +94,48 @@ def require_rle(value: Any, size: tuple[int, int] | None, place: str) -> Rle:
         check_size((height, width))
         if isinstance(counts, list):
             counts = compress_counts(counts, (height, width))
-    except ValueError as error:
-        raise ValueError(f"{place}: the RLE cannot be read, {error}") from error
-    rle = Rle(size=[height, width], counts=counts)
-    try:
+        rle = Rle(size=[height, width], counts=counts)
         check_rles([rle])
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+        raise ValueError(f"{place}: the RLE cannot be read, {error}") from error
     return rle
+
+
+def require_track(masks: Sequence[Any], size: tuple[int, int] | None, place: str) -> PackedRles:
+    """The masks of a track, one or null for each frame, checked all at once.
+
+    Args:
+        masks: What the file has.
+        size: Height and width they must have, None if any will do.
+        place: Where in the file they are.
+
+    Raises:
+        ValueError: As :func:`require_rle`, of the first frame that is wrong.
+    """
+    frames = [index for index, mask in enumerate(masks) if mask is not None]
+    if not frames:
+        return PackedRles(size or (0, 0), (), ())
+    if size is None:
+        height, width = require_rle(masks[frames[0]], None, f"{place}, frame {frames[0]}")["size"]
+        size = (height, width)
+    try:
+        packed = PackedRles(size, frames, [_counts_of(masks[index], size) for index in frames])
+        measure_packed([packed])
+    except (ValueError, TypeError, KeyError):  # of another form, or wrong: one by one, then
+        rles = [require_rle(masks[index], size, f"{place}, frame {index}") for index in frames]
+        packed = PackedRles(size, frames, [rle["counts"] for rle in rles])
+    return packed
+
+
+def _counts_of(mask: Any, size: tuple[int, int]) -> str:
+    """The counts of a mask of the usual form; other errors than of :func:`require_rle` where it has another."""
+    height, width = mask["size"]
+    counts = mask["counts"]
+    if type(mask) is not dict or type(counts) is not str or (height, width) != size:
+        raise ValueError("of another form")
+    if type(height) is not int or type(width) is not int:
+        raise TypeError("not integers")
+    return counts
 
 
 def dataset_category(label: int, category_ids: CategoryIds | None) -> int:

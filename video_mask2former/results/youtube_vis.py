@@ -10,18 +10,17 @@ from types import TracebackType
 from typing import Any
 
 from video_mask2former.atomic import atomic_path
-from video_mask2former.documents import read_json
+from video_mask2former.documents import read_json_array
 from video_mask2former.results.field_checks import (
     CategoryIds,
     class_index,
     class_indices,
     dataset_category,
     require,
-    require_rle,
     require_score,
+    require_track,
 )
 from video_mask2former.results.json_array_file import JsonArrayFile, to_json
-from video_mask2former.rle import Rle
 from video_mask2former.structures import Track, VideoInstances
 
 SUBMISSION_MEMBER = "results.json"
@@ -126,7 +125,7 @@ def read_youtube_vis(
     tracks: dict[int, list[Track]] = {}
     lengths: dict[int, int] = {}
     sizes: dict[int, tuple[int, int]] = {}
-    for number, entry in enumerate(read_json(Path(path), list, "YouTube-VIS result file")):
+    for number, entry in enumerate(read_json_array(Path(path), "YouTube-VIS result file")):
         place = f"{path}, entry {number}"
         video_id: int = require(entry, "video_id", int, place)
         masks: list[Any] = require(entry, "segmentations", list, place)
@@ -135,12 +134,9 @@ def read_youtube_vis(
                 f"{place}: 'segmentations' has {len(masks)} frames, earlier entries of video {video_id} have "
                 f"{lengths[video_id]}."
             )
-        segmentations: dict[int, Rle] = {}
-        for index, mask in enumerate(masks):
-            if mask is not None:
-                rle = require_rle(mask, sizes.get(video_id), f"{place}, frame {index}")
-                sizes.setdefault(video_id, (rle["size"][0], rle["size"][1]))
-                segmentations[index] = rle
+        segmentations = require_track(masks, sizes.get(video_id), place)
+        if len(segmentations):
+            sizes.setdefault(video_id, segmentations.size)
         label = class_index(require(entry, "category_id", int, place), back, place)
         of_video = tracks.setdefault(video_id, [])
         of_video.append(Track(len(of_video) + 1, label, require_score(entry, place), segmentations))

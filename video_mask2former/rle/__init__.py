@@ -14,6 +14,7 @@ import numpy as np
 from video_mask2former import kernel_library
 from video_mask2former.rle import reference
 from video_mask2former.rle.kernels import RleKernels
+from video_mask2former.rle.packed import PackedRles
 from video_mask2former.rle.reference import (
     MAX_PIXELS,
     Rle,
@@ -28,6 +29,7 @@ from video_mask2former.rle.reference import (
 
 __all__ = [
     "MAX_PIXELS",
+    "PackedRles",
     "Rle",
     "check_counts",
     "check_rles",
@@ -38,6 +40,7 @@ __all__ = [
     "decode_rle",
     "decode_runs",
     "encode_masks",
+    "measure_packed",
     "merge_rles",
     "rle_area",
     "rle_areas",
@@ -46,6 +49,7 @@ __all__ = [
     "rle_intersections",
     "rle_iou",
     "run_lengths",
+    "shared_pixels",
 ]
 
 
@@ -154,3 +158,55 @@ def rle_iou(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
         return reference.rle_iou(first, second)
     shared, areas = compiled.intersections(first, second)
     return shared / np.maximum(areas[: len(first), None] + areas[None, len(first) :] - shared, 1)
+
+
+def measure_packed(parts: Sequence[PackedRles]) -> tuple[np.ndarray, np.ndarray]:
+    """Areas and boxes of the N masks of several tracks; the runs of a track are read once, however often it is asked.
+
+    Returns:
+        Areas ``(N,)`` int64; tight boxes as (x, y, width, height), ``(N, 4)`` int64, zeros for an empty mask.
+
+    Raises:
+        ValueError: If a mask is malformed.
+    """
+    measured = [part.measures(_areas_and_boxes) for part in parts]
+    areas = np.concatenate([areas for areas, _ in measured] or [np.zeros(0)]).astype(np.int64)
+    return areas, np.concatenate([boxes for _, boxes in measured] or [np.zeros((0, 4))]).astype(np.int64)
+
+
+def _areas_and_boxes(part: PackedRles) -> tuple[np.ndarray, np.ndarray]:
+    compiled = kernels()
+    if compiled is None:
+        rles = list(part.values())
+        return reference.rle_areas(rles), reference.rle_boxes(rles)
+    areas, boxes, _ = compiled.measure_text(part.text, len(part), part.size, None, boxes=True)
+    assert boxes is not None
+    return areas, boxes
+
+
+def shared_pixels(parts: Sequence[PackedRles], pairs: np.ndarray) -> np.ndarray:
+    """Pixels that the two masks of each pair share, ``(P,)`` int64.
+
+    Args:
+        parts: The masks of each track; a mask's index counts through all of them.
+        pairs: Indices of the masks of each pair, ``(P, 2)``.
+
+    Raises:
+        ValueError: If a mask is malformed, or they are not of one size.
+    """
+    # only the tracks that are in a pair are read
+    starts = np.cumsum([0, *map(len, parts)])
+    is_read = np.zeros(len(parts), bool)
+    is_read[np.searchsorted(starts, pairs.ravel(), side="right") - 1] = True
+    read = [part for part, is_wanted in zip(parts, is_read.tolist(), strict=True) if is_wanted]
+    reference.check_one_size([Rle(size=[*part.size], counts="") for part in read], ())
+    lengths = np.diff(starts)
+    pairs = pairs - np.repeat(np.cumsum(np.where(is_read, 0, lengths)), lengths)[pairs]
+    compiled = kernels()
+    if compiled is None:
+        return reference.shared_pixels([rle for part in read for rle in part.values()], pairs)
+    size = read[0].size if read else (0, 0)
+    text = b"".join(part.text for part in read)
+    shared = compiled.measure_text(text, sum(map(len, read)), size, pairs, boxes=False)[2]
+    assert shared is not None
+    return shared

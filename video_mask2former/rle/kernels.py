@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from video_mask2former.rle.reference import Rle, check_one_size, check_rles, check_size, frame_size
 
-# As enum RleStatus in csrc/rle.h
-_OUT_OF_MEMORY = -1
-_MALFORMED = -5
+_SUCCESS = 0  # as in enum RleStatus of csrc/rle.h
 
 
 class _Measurement(ctypes.Structure):
@@ -75,10 +74,23 @@ class RleKernels:
     def measure(
         self, rles: Sequence[Rle], pairs: np.ndarray | None = None, *, boxes: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """What is known of masks of one size once their runs have been read.
+        """What is known of masks of one size once their runs have been read; see :meth:`measure_text`."""
+        if not rles:
+            return self.measure_text(b"", 0, (0, 0), pairs, boxes=boxes)
+        check_one_size(rles, ())
+        # what is not ASCII becomes characters that are refused
+        text = "\n".join([*[rle["counts"] for rle in rles], ""]).encode("ascii", errors="xmlcharrefreplace")
+        return self.measure_text(text, len(rles), frame_size(rles[0]), pairs, boxes=boxes)
+
+    def measure_text(
+        self, text: bytes, num_masks: int, size: tuple[int, int], pairs: np.ndarray | None, *, boxes: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Measure masks of one size.
 
         Args:
-            rles: N masks.
+            text: Their counts, a line feed after each.
+            num_masks: N.
+            size: Height and width.
             pairs: Indices of the masks of each pair whose shared pixels are counted, ``(P, 2)`` int64.
             boxes: Whether tight boxes are wanted.
 
@@ -87,27 +99,22 @@ class RleKernels:
             int64, or None.
 
         Raises:
-            ValueError: If one is malformed, or they are not of one size.
+            ValueError: If one is malformed.
         """
-        areas = np.zeros(len(rles), np.int64)
-        tight = np.zeros((len(rles), 4), np.int32) if boxes else None
+        check_size(size)
+        areas = np.zeros(num_masks, np.int64)
+        tight = np.zeros((num_masks, 4), np.int32) if boxes else None
         shared = None if pairs is None else np.zeros(len(pairs), np.int64)
-        if not rles:
-            return areas, tight, shared
-        check_one_size(rles, ())
-        height, width = frame_size(rles[0])
-        check_size((height, width))
-        # what is not ASCII becomes characters that are refused
-        text = "\n".join([*[rle["counts"] for rle in rles], ""]).encode("ascii", errors="xmlcharrefreplace")
-        arguments = _Measurement(text, len(text), len(rles), height, width, areas.ctypes.data)
+        arguments = _Measurement(text, len(text), num_masks, *size, areas.ctypes.data)
         if tight is not None:
             arguments.boxes_xywh = tight.ctypes.data
         if pairs is not None and shared is not None:
             pairs = np.ascontiguousarray(pairs, np.int64)
-            if pairs.size and not 0 <= pairs.min() <= pairs.max() < len(rles):
-                raise IndexError(f"pairs must index the {len(rles)} masks, got {pairs.min()} to {pairs.max()}.")
+            if pairs.size and not 0 <= pairs.min() <= pairs.max() < num_masks:
+                raise IndexError(f"pairs must index the {num_masks} masks, got {pairs.min()} to {pairs.max()}.")
             arguments.pairs, arguments.num_pairs, arguments.shared = pairs.ctypes.data, len(pairs), shared.ctypes.data
-        self._run(self._measure, arguments, rles)
+        if self._measure(ctypes.byref(arguments)) != _SUCCESS:
+            self._explain([Rle(size=[*size], counts=counts) for counts in text.decode("ascii").split("\n")[:-1]])
         return areas, tight, shared
 
     def areas(self, rles: Sequence[Rle]) -> np.ndarray:
@@ -134,7 +141,9 @@ class RleKernels:
         check_size((height, width))
         text = rle["counts"].encode("ascii", errors="xmlcharrefreplace")
         mask = np.zeros((box_xywh[3], box_xywh[2]), bool)
-        self._run(self._decode, _Decoding(text, len(text), height, width, *box_xywh, mask.ctypes.data), [rle])
+        arguments = _Decoding(text, len(text), height, width, *box_xywh, mask.ctypes.data)
+        if self._decode(ctypes.byref(arguments)) != _SUCCESS:
+            self._explain([rle])
         return mask
 
     def encode(self, mask: np.ndarray) -> Rle:
@@ -145,18 +154,16 @@ class RleKernels:
         while True:
             counts = np.empty(capacity, np.uint8)
             arguments = _Encoding(mask.ctypes.data, height, width, counts.ctypes.data, capacity)
-            self._run(self._encode, arguments, ())
+            if self._encode(ctypes.byref(arguments)) != _SUCCESS:
+                self._explain(())
             if arguments.num_bytes <= capacity:
                 return Rle(size=[height, width], counts=counts[: arguments.num_bytes].tobytes().decode("ascii"))
             capacity = arguments.num_bytes
 
-    def _run(self, kernel: Callable[..., int], arguments: ctypes.Structure, rles: Sequence[Rle]) -> None:
-        status = kernel(ctypes.byref(arguments))
-        if status == _OUT_OF_MEMORY:
-            raise MemoryError("the runs of masks do not fit into the memory.")
-        if status == _MALFORMED:
-            check_rles(rles)  # says what is wrong, and with which of them
-        assert status == 0, f"the kernel library refused what the reference accepts, with {status}"
+    def _explain(self, rles: Sequence[Rle]) -> NoReturn:
+        """Say why a call on these masks failed."""
+        check_rles(rles)  # says what is wrong, and with which of them
+        raise MemoryError("the runs of masks do not fit into the memory.")
 
 
 def _of_one_size(rles: Sequence[Rle]) -> list[Sequence[Rle]]:

@@ -197,8 +197,9 @@ def check_rles(rles: Sequence[Rle]) -> None:
         try:
             check_runs(run_lengths(rle["counts"]), frame_size(rle))
         except ValueError as error:
-            which = f"mask {index}: " if len(rles) > 1 else ""
-            raise ValueError(f"{which}the RLE cannot be read, {error}") from error
+            if len(rles) == 1:
+                raise
+            raise ValueError(f"mask {index}: the RLE cannot be read, {error}") from error
 
 
 def frame_size(rle: Rle) -> tuple[int, int]:
@@ -295,3 +296,12 @@ def rle_iou(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
     """
     shared = rle_intersections(first, second)
     return shared / np.maximum(rle_areas(first)[:, None] + rle_areas(second)[None] - shared, 1)
+
+
+def shared_pixels(rles: Sequence[Rle], pairs: np.ndarray) -> np.ndarray:
+    """Pixels that the two masks of each pair share; see :func:`video_mask2former.rle.shared_pixels`."""
+    shared = np.zeros(len(pairs), np.int64)
+    for index in np.unique(pairs[:, 0]).tolist():
+        places = np.flatnonzero(pairs[:, 0] == index)
+        shared[places] = rle_intersections([rles[index]], [rles[other] for other in pairs[places, 1].tolist()])[0]
+    return shared
