@@ -112,6 +112,15 @@ def test_exchanged_ids(figures, make_track):
     assert got["AssA"] == pytest.approx(1 / 3)
 
 
+def test_an_object_in_sight_that_is_lost_and_found_again_was_interrupted(figures, make_track):
+    """Frames that do not show the object, and losses that last to the end, are no interruptions."""
+    whole = make_track({time: row(0) for time in (0, 1, 2, 3, 6, 7)})
+    got = figures([make_track({time: row(0) for time in (0, 3, 6)})], [whole], num_frames=8)
+    assert (got["interruptions"], got["id_switches"]) == (1, 0)
+    late = make_track({time: row(0) for time in (2, 3, 6, 7)})
+    assert figures([late], [whole], num_frames=8)["interruptions"] == 0
+
+
 def test_false_and_missed_masks(figures, make_track):
     objects = [make_track({0: row(0)}), make_track({0: row(5)})]
     predictions = [make_track({0: row(0)}), make_track({0: row(8)}), make_track({0: row(9)})]
@@ -152,7 +161,7 @@ def test_empty_masks_are_no_masks(figures, make_track):
 
 def test_nothing_annotated(figures, make_track):
     got = figures([make_track({0: row(0)})], [])
-    assert got.pop("id_switches") == 0
+    assert got.pop("id_switches") == got.pop("interruptions") == 0
     assert set(got.values()) == {-1.0}
 
 

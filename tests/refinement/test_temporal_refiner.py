@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from published_weights import close, load_part, shuffled_frames_plus, shuffled_frames_v1
@@ -78,14 +77,21 @@ def test_batches_are_videos_of_their_own(plus):
         torch.testing.assert_close(both.mask_embeddings[index], refiner.refine(part).mask_embeddings[0])
 
 
-def test_histories_are_checked_and_joined(plus):
+def test_histories_are_checked(plus):
     history = plus[3]
-    halves = [
-        QueryHistory(history.embeddings[:, part], history.memory[:, part], history.class_logits[:, part])
-        for part in (slice(0, 2), slice(2, 5))
-    ]
-    joined = QueryHistory.concatenate(halves)
-    assert joined.num_frames == 5
-    np.testing.assert_array_equal(joined.memory, history.memory)
+    assert history.num_frames == 5
     with pytest.raises(ValueError, match="of the same B and T"):
         QueryHistory(history.embeddings, history.memory[:, :3], history.class_logits)
+
+
+@torch.no_grad()
+def test_a_history_that_nobody_reads_again_is_written_over(plus):
+    refiner, _, _, history = plus
+    kept = history.embeddings.clone()
+    expected = refiner.refine(history)
+    torch.testing.assert_close(history.embeddings, kept, rtol=0, atol=0)
+    scratch = QueryHistory(kept, history.memory, history.class_logits, is_scratch=True)
+    got = refiner.refine(scratch)
+    assert got.embeddings.data_ptr() == kept.data_ptr()
+    torch.testing.assert_close(got.class_logits, expected.class_logits, rtol=0, atol=0)
+    torch.testing.assert_close(got.mask_embeddings, expected.mask_embeddings, rtol=0, atol=0)

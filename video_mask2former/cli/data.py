@@ -286,6 +286,11 @@ def _add_synthetic(tools: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--plain", action="store_true", help="shapes of one colour each, whose class only the outline tells"
     )
+    parser.add_argument(
+        "--crossing",
+        action="store_true",
+        help="objects of one class that meet, cover one another, leave and return: a test of trackers",
+    )
 
 
 def _make_synthetic(args: argparse.Namespace) -> int:
@@ -297,7 +302,15 @@ def _make_synthetic(args: argparse.Namespace) -> int:
     source = AnnotatedSource(load_annotations(paths.annotation_file), paths.image_folder) if paths else None
     photos = find_photos(args.photos) if args.photos else ()
     style = SceneStyle(
-        args.frames, tuple(args.size), tuple(args.objects), tuple(args.sides), photos, source, args.stuff, args.plain
+        args.frames,
+        tuple(args.size),
+        tuple(args.objects),
+        tuple(args.sides),
+        photos,
+        source,
+        has_stuff=args.stuff,
+        has_plain_shapes=args.plain,
+        is_crossing=args.crossing,
     )
     print(write_synthetic_dataset(args.folder, args.videos, style, args.seed))
     return 0

@@ -13,6 +13,7 @@ from video_mask2former.option_values import MaskQualityChoice
 Mode: TypeAlias = Literal["clip", "online"]
 Remainder: TypeAlias = Literal["shift", "short"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+SecondPass: TypeAlias = Literal["disk", "encode"]
 Backend: TypeAlias = Literal["pyav", "decord"]
 TrackerChoice: TypeAlias = str | Callable[[], Any]
 
@@ -101,6 +102,12 @@ class InferenceSettings(Section):
     )
     feature_device: str | None = option(
         None, "Device that the features of a clip are kept on, such as cpu; by default that of the model."
+    )
+    second_pass: SecondPass = option(
+        "disk",
+        "What the masks of a model with a refiner are made of, once it has seen the whole video: features of the first "
+        "pass kept in a temporary file (disk; two bytes a channel and pixel of them), or frames that are read and "
+        "encoded again (encode; takes no disk, more time, and a source that can be read twice).",
     )
     video_backend: Backend = option(
         "pyav", "Decoder of video files; PyAV steps in where decord is missing or cannot read a file."
@@ -199,5 +206,6 @@ class InferenceOptions(TypedDict, total=False):
     dtype: Precision | None
     feature_dtype: Precision | None
     feature_device: str | None
+    second_pass: SecondPass | None
     video_backend: Backend | None
     compile: bool | None

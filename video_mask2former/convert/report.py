@@ -13,6 +13,8 @@ from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
 from video_mask2former.messages import printable
 
+# What later stages of training add to a segmenter
+_LATER_PARTS = ("tracker", "refiner", "decoder.reid_embed")
 _CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^heads\.class_head\.|^semantic_head\.output\.")
 # The option to change when a shape does not fit.
 _OPTION_OF_KEY = (
@@ -89,8 +91,8 @@ def load_weights(
     """Copy a checkpoint of any known kind into a model.
 
     Every parameter must be found with the right shape and every entry must be used or be known to be of no use,
-    otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only. A tracker or refiner in
-    the checkpoint is left out where the model has none: its segmenter can be run with another tracker.
+    otherwise nothing is changed. A checkpoint of an ImageNet backbone fills the backbone only. A tracker, a refiner or
+    a re-ID head in the checkpoint is left out where the model has none: its segmenter runs with another tracker, too.
 
     Args:
         model: A :class:`Segmenter`; its own types and device are kept.
@@ -98,7 +100,7 @@ def load_weights(
         allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
         allow_partial: Load what fits and report the rest, whatever it is.
         has_backbone: The backbone of the model has its published weights already, which some checkpoints build on.
-        allow_earlier_stage: Keep the initial tracker and refiner where the checkpoint has none.
+        allow_earlier_stage: Keep the initial tracker, refiner and re-ID head where the checkpoint has none.
 
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
@@ -159,8 +161,7 @@ def _on_backbone(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 def _later_part(key: str) -> str | None:
     """The part that a later stage of training adds to a segmenter, if a parameter is of one."""
-    part = key.split(".", 1)[0]
-    return part if part in ("tracker", "refiner") else None
+    return next((part for part in _LATER_PARTS if key.startswith(f"{part}.")), None)
 
 
 def _has_part(keys: Iterable[str], part: str) -> bool:
@@ -168,7 +169,7 @@ def _has_part(keys: Iterable[str], part: str) -> bool:
 
 
 def _without_absent_parts(converted: Converted, own: Iterable[str]) -> Converted:
-    """Without the tracker or refiner that the model does not have."""
+    """Without the tracker, refiner or re-ID head that the model does not have."""
     own = list(own)
     absent = {
         key: f"the model has no {part}"

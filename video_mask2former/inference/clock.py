@@ -25,15 +25,20 @@ class StageClock:
         self.now: Callable[[], float] = time.perf_counter
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self.num_frames = 0
+        self._inner: list[float] = []  # seconds of blocks inside of each block that is open
 
     @contextlib.contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
-        """Add the time that the block takes to a stage. Blocks must not be nested."""
+        """Add the time that the block takes to a stage, without that of blocks inside of it."""
         start = self.now()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self.seconds[stage] += self.now() - start
+            elapsed = self.now() - start
+            self.seconds[stage] += elapsed - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += elapsed
 
     def copy(self) -> StageClock:
         """What the clock shows now."""

@@ -21,7 +21,7 @@ from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.inference.sliding_windows import SlidingWindows
 from video_mask2former.ops.freed_memory import return_freed_memory
 from video_mask2former.ops.resize import fit_short_side, resize_frames
-from video_mask2former.refinement import QueryHistory, Refiner, TrackedModel
+from video_mask2former.refinement import QueryHistory, TrackedModel
 from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.tracking import LearnedTracker, Tracker
 from video_mask2former.tracking.learned import TrackerState
@@ -102,18 +102,24 @@ class ModelRunner:
         """Whether the model looks at whole videos."""
         return isinstance(self._model, TrackedModel) and self._model.refiner is not None
 
-    def offline_parts(self) -> tuple[TrackedModel, Refiner]:
-        """The model and its refiner, for whoever asked :attr:`has_refiner`."""
-        assert isinstance(self._model, TrackedModel) and self._model.refiner is not None
-        return self._model, self._model.refiner
+    def tracked_model(self) -> TrackedModel:
+        """The model, for whoever asked :attr:`has_refiner` or :attr:`has_learned_tracker`."""
+        assert isinstance(self._model, TrackedModel)
+        return self._model
 
     def follow(self, features: ClipFeatures, state: TrackerState | None) -> tuple[QueryHistory, TrackerState | None]:
         """What the model's refiner sees of the next frames; see :meth:`TrackedModel.follow`."""
-        model, _ = self.offline_parts()
         with self._clock.measure("model"), self.inference():
-            followed = model.follow(features.to(self.device), state)
+            followed = self.tracked_model().follow(self._input(features), state)
             _synchronise(self.device)
         return followed
+
+    def track(self, features: ClipFeatures, state: TrackerState | None) -> tuple[ClipOutput, TrackerState]:
+        """What the model's tracker says of the next frames; see :meth:`TrackedModel.track`."""
+        with self._clock.measure("model"), self.inference():
+            tracked = self.tracked_model().track(self._input(features), state)
+            _synchronise(self.device)
+        return tracked
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
@@ -142,10 +148,9 @@ class ModelRunner:
         self, decode: Callable[..., ClipOutput], features: ClipFeatures, initial_queries: Tensor | None
     ) -> ClipOutput:
         with self._clock.measure("model"):
-            dtype = torch.float32 if self._settings.dtype == "float32" and _is_half(features) else None
             try:
                 with torch.no_grad(), self._precision():
-                    output = decode(features.to(self.device, dtype), initial_queries)
+                    output = decode(self._input(features), initial_queries)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -155,6 +160,11 @@ class ModelRunner:
                 ) from error
             _synchronise(self.device)
         return output
+
+    def _input(self, features: ClipFeatures) -> ClipFeatures:
+        """Features where the model is, and in a precision that it computes in."""
+        dtype = torch.float32 if self._settings.dtype == "float32" and _is_half(features) else None
+        return features.to(self.device, dtype)
 
     def _resized(self, images: list[np.ndarray]) -> Tensor:
         """Frames as the model sees them, ``(T, 3, H, W)`` uint8."""

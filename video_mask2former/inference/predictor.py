@@ -20,7 +20,7 @@ from video_mask2former.inference.offline import OfflineVideo
 from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.remote_files import is_address, is_stored
-from video_mask2former.structures import FrameInstances, VideoInstances
+from video_mask2former.structures import FrameInstances, Track, VideoInstances
 from video_mask2former.tasks import AnswerRules, SemanticTask, Task, VideoInstanceTask
 from video_mask2former.tasks.recorder import Recorder
 from video_mask2former.tasks.selection import for_classes
@@ -79,9 +79,8 @@ class VideoPredictor:
 
     @property
     def is_offline(self) -> bool:
-        """Whether videos go through a refiner, in two passes; panoptic and semantic ones in clip mode are one clip."""
-        is_windowed = isinstance(self.task, VideoInstanceTask) or self.settings.mode == "online"
-        return self._runner.has_refiner and not self.task.is_of_images and is_windowed
+        """Whether videos go through a refiner, which answers when it has seen all frames."""
+        return self._runner.has_refiner and not self.task.is_of_images
 
     @property
     def decides_at_end(self) -> bool:
@@ -125,7 +124,7 @@ class VideoPredictor:
             on_frame: Called with each frame and what is known of it when its window is done; never for a video that
                 is decoded as one clip.
         """
-        if self.is_offline:
+        if self.is_offline or self._is_tracked_clip:
             return self._predict_offline(reader, progress)
         if self.decides_at_end:
             return self._predict_clip(reader, progress)
@@ -171,6 +170,11 @@ class VideoPredictor:
             raise ValueError(f"{reader.name}: not one of the chosen frames can be decoded.")
         return recorder.result(reader.source_num_frames, reader.frame_rate, self.class_names)
 
+    @property
+    def _is_tracked_clip(self) -> bool:
+        """Whether a tracker with weights goes through the whole video, and answers then."""
+        return self.settings.is_whole_clip and self._runner.has_learned_tracker and not self.task.is_of_images
+
     def _predict_offline(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Find and follow objects, refine them when all frames were seen, then make masks."""
 
@@ -180,10 +184,16 @@ class VideoPredictor:
                     progress(count)
                 yield frame
 
-        offline = OfflineVideo(self._runner, self.task, self._rules, clock=self.clock)
-        recorder, indices = offline.run(frames(), reader.size)
-        self.clock.num_frames += len(indices)
-        return self.finish(recorder, reader)
+        again = reader.again if self.settings.second_pass == "encode" and self._runner.has_refiner else None
+        if again is not None:
+            reader.check_repeatable()
+        offline = OfflineVideo(self._runner, self.task, self._rules, clock=self.clock, again=again)
+        if self.is_offline and (isinstance(self.task, VideoInstanceTask) or self.settings.mode == "online"):
+            recorder, indices = offline.run(frames(), reader.size)
+            self.clock.num_frames += len(indices)
+            return self.finish(recorder, reader)
+        tracks, indices = offline.clip_tracks(frames(), reader.size)
+        return self._clip_result(tracks, indices, reader)
 
     def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Decode all frames as one clip: the published protocol."""
@@ -207,6 +217,11 @@ class VideoPredictor:
         del features
         with self.clock.measure("masks"):
             tracks = self.task.clip_tracks(output, indices, reader.size, self._rules)
+        return self._clip_result(tracks, indices, reader)
+
+    def _clip_result(self, tracks: tuple[Track, ...], indices: Sequence[int], reader: VideoReader) -> VideoInstances:
+        if not indices:
+            raise ValueError(f"{reader.name}: not one of the chosen frames can be decoded.")
         self.clock.num_frames += len(indices)
         length = max(reader.source_num_frames or 0, indices[-1] + 1)
         return VideoInstances(tracks, length, reader.size, reader.frame_rate, self.class_names)

@@ -37,6 +37,7 @@ class IdentityCounts:
         association_precision: Sum of their association precision.
         identity_matches: Masks on the right track under the best one-to-one assignment of whole tracks.
         switches: Times that an object's matched id (at threshold 0.5) differs from its last one.
+        interruptions: Times that an object is found again after frames that showed it without a match.
     """
 
     num_objects: int
@@ -48,6 +49,7 @@ class IdentityCounts:
     association_precision: np.ndarray
     identity_matches: int
     switches: int
+    interruptions: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class _Frame:
 
 
 class IdentityEvaluator:
-    """HOTA, DetA, AssA, LocA, IDF1 and the number of id switches, over the masks of all videos and classes.
+    """HOTA, DetA, AssA, LocA, IDF1, id switches and interruptions, over the masks of all videos and classes.
 
     Only masks of one class can match. Crowds are not objects; predictions that lie at least half inside a crowd of
     their class and match no object are left out.
@@ -104,11 +106,14 @@ class IdentityEvaluator:
         """The measures, means over the localization thresholds 0.05 to 0.95; -1 where nothing is annotated."""
         names = ("HOTA", "DetA", "AssA", "LocA", "DetRe", "DetPr", "AssRe", "AssPr", "IDF1", "IDP", "IDR")
         videos = [self._videos[video_id] for video_id in sorted(self._videos)]
-        switches = float(sum(video.switches for video in videos))
+        counts = {
+            "id_switches": float(sum(video.switches for video in videos)),
+            "interruptions": float(sum(video.interruptions for video in videos)),
+        }
         if sum(video.num_objects for video in videos) == 0:
-            return dict.fromkeys(names, UNDEFINED) | {"id_switches": switches}
+            return dict.fromkeys(names, UNDEFINED) | counts
         figures = _hota(videos) | _identity(videos)
-        return {name: figures[name] for name in names} | {"id_switches": switches}
+        return {name: figures[name] for name in names} | counts
 
 
 def _hota(videos: Sequence[IdentityCounts]) -> dict[str, float]:
@@ -208,7 +213,7 @@ def _count(frames: Sequence[_Frame], num_objects: int, num_predictions: int) -> 
         hard[pairs] += frame.iou >= MATCH_IOU
     total = object_counts[:, None] + prediction_counts[None]
     alignment = soft / np.maximum(total - soft, 1e-12)
-    pair_matches, iou, switches = _match_frames(frames, alignment)
+    pair_matches, iou, switches, interruptions = _match_frames(frames, alignment)
     both = np.maximum(total - pair_matches, 1)
     recall = pair_matches / np.maximum(object_counts, 1)[:, None]
     precision = pair_matches / np.maximum(prediction_counts, 1)[None]
@@ -222,15 +227,19 @@ def _count(frames: Sequence[_Frame], num_objects: int, num_predictions: int) -> 
         association_precision=(pair_matches * precision).sum((1, 2)),
         identity_matches=int(hard[linear_sum_assignment(hard, maximize=True)].sum()),
         switches=switches,
+        interruptions=interruptions,
     )
 
 
-def _match_frames(frames: Sequence[_Frame], alignment: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Matches of each pair of tracks ``(19, G, N)`` and the sum of their IoU ``(19,)`` by threshold; id switches."""
+def _match_frames(frames: Sequence[_Frame], alignment: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Matches of each pair of tracks ``(19, G, N)`` and the sum of their IoU ``(19,)`` by threshold; id switches and
+    interruptions.
+    """
     matches = np.zeros((len(LOCALIZATION_THRESHOLDS), *alignment.shape))
     iou = np.zeros(len(LOCALIZATION_THRESHOLDS))
     last_seen: dict[int, int] = {}
-    switches = 0
+    switches, interruptions = 0, 0
+    missed: set[int] = set()  # objects that were in sight, and not found, since they were found last
     for frame in frames:
         score = alignment[np.ix_(frame.objects, frame.predictions)] * frame.iou
         rows, columns = linear_sum_assignment(score, maximize=True)
@@ -242,5 +251,8 @@ def _match_frames(frames: Sequence[_Frame], alignment: np.ndarray) -> tuple[np.n
         for row, column in zip(rows[values >= MATCH_IOU], columns[values >= MATCH_IOU], strict=True):
             found, track = int(frame.objects[row]), int(frame.predictions[column])
             switches += last_seen.get(found, track) != track
+            interruptions += found in missed
             last_seen[found] = track
-    return matches, iou, switches
+        matched = set(frame.objects[rows[values >= MATCH_IOU]].tolist())
+        missed = (missed | (last_seen.keys() & set(frame.objects.tolist()))) - matched
+    return matches, iou, switches, interruptions

@@ -16,7 +16,7 @@ from video_mask2former.messages import printable
 from video_mask2former.metrics.average_precision import UNDEFINED
 
 # figures that are numbers of things; all others are fractions
-COUNTS = frozenset({"id_switches"})
+COUNTS = frozenset({"id_switches", "interruptions"})
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.ops.freed_memory import return_freed_memory
 from video_mask2former.option_values import MaskQualityChoice
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -26,11 +22,14 @@ class QueryHistory:
             segmenter, ``(B, T, Q, C)``.
         memory: Those of the segmenter, frame by frame, ``(B, T, Q', C)``.
         class_logits: Of ``embeddings``, ``(B, T, Q, K + 1)``.
+        is_scratch: Whether a refiner may write over ``embeddings``, since nothing else will read them. Of a long video
+            a copy of them is most of what refining takes.
     """
 
     embeddings: Tensor
     memory: Tensor
     class_logits: Tensor
+    is_scratch: bool = False
 
     def __post_init__(self) -> None:
         shapes = [tuple(part.shape) for part in (self.embeddings, self.memory, self.class_logits)]
@@ -44,54 +43,6 @@ class QueryHistory:
     def num_frames(self) -> int:
         """T."""
         return self.embeddings.shape[1]
-
-    @staticmethod
-    def concatenate(parts: Sequence[QueryHistory]) -> QueryHistory:
-        """Join pieces of the same videos, in the order given."""
-        collector = HistoryCollector()
-        for part in parts:
-            collector.append(part)
-        return collector.joined()
-
-
-class HistoryCollector:
-    """Collects the queries of a video piece by piece, and joins them without ever holding all of them twice."""
-
-    def __init__(self) -> None:
-        self._embeddings: list[Tensor] = []
-        self._memory: list[Tensor] = []
-        self._class_logits: list[Tensor] = []
-
-    def __len__(self) -> int:
-        return len(self._embeddings)
-
-    def append(self, part: QueryHistory) -> None:
-        """Add the next frames."""
-        embeddings = _own(part.embeddings)
-        self._embeddings.append(embeddings)
-        self._memory.append(embeddings if part.memory is part.embeddings else _own(part.memory))
-        self._class_logits.append(_own(part.class_logits))
-
-    def joined(self) -> QueryHistory:
-        """All frames; the collector is empty afterwards."""
-        is_one = all(map(operator.is_, self._memory, self._embeddings))  # no tracker: kept once
-        if is_one:
-            self._memory.clear()
-        embeddings = _join(self._embeddings)
-        memory = embeddings if is_one else _join(self._memory)
-        return QueryHistory(embeddings, memory, _join(self._class_logits))
-
-
-def _own(part: Tensor) -> Tensor:
-    """The values in memory of their own: a view would keep alive whatever they are a part of."""
-    return part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    joined = torch.cat(parts, dim=1)
-    parts.clear()
-    return_freed_memory()  # many small blocks, which would otherwise stay with the process
-    return joined
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ class TemporalRefiner(Refiner):
 
     def refine(self, history: QueryHistory) -> Refinement:
         """Look at whole videos; auxiliary predictions of all layers but the last in training."""
-        x = history.embeddings if torch.is_grad_enabled() else history.embeddings.clone()
+        may_use = torch.is_grad_enabled() or history.is_scratch
+        x = history.embeddings if may_use else history.embeddings.clone()
         predictions = []
         for index, layer in enumerate(self.layers, start=1):
             x = layer(x, history.memory)
@@ -133,6 +134,11 @@ class TemporalRefiner(Refiner):
             for part in _chunks(queries.shape[1], queries.shape[0] * queries.shape[2]):
                 normed[:, part] = self.norm(queries[:, part])
                 mask_embeddings[:, part] = self.mask_embed(normed[:, part])
-        weights = self.activation(normed).squeeze(3).softmax(dim=1)
-        class_logits = self.class_embed(torch.einsum("btq,btqc->bqc", weights, normed))
-        return Refinement(class_logits, mask_embeddings, normed)
+        weights = self.activation(normed).softmax(dim=1)  # (B, T, Q, 1)
+        if torch.is_grad_enabled():
+            class_features = (weights * normed).sum(dim=1)
+        else:
+            class_features = normed.new_zeros(normed.shape[0], *normed.shape[2:])
+            for part in _chunks(queries.shape[1], queries.shape[0] * queries.shape[2]):
+                class_features += (weights[:, part] * normed[:, part]).sum(dim=1)
+        return Refinement(self.class_embed(class_features), mask_embeddings, normed)

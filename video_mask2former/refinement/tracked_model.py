@@ -135,6 +135,11 @@ class TrackedModel(Segmenter):
         tracked, state = self.tracker.advance(segmented, state)
         return self.history(segmented, tracked), state
 
+    def track(self, features: ClipFeatures, state: TrackerState | None) -> tuple[ClipOutput, TrackerState]:
+        """What the tracker, which has weights, says of the next frames of videos; arguments as in :meth:`follow`."""
+        assert self.tracker is not None
+        return self.tracker.advance(self.decode_window(features), state)
+
     def decode_window(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
         """The segmenter on each frame by itself, joined: what a tracker takes in."""
         if initial_queries is not None:

@@ -89,10 +89,11 @@ def encode_clip_masks(
     if scores is not None and len(scores) != num_instances:
         raise ValueError(f"scores must be one per object, got {len(scores)} for {num_instances} objects.")
     # A CPU upsamples mask by mask, so only the small logits of a chunk exist; other devices upsample whole chunks
-    one_by_one = mask_logits.features.device.type == "cpu" and mask_logits.features.dtype != torch.float64
+    embeddings = mask_logits.embeddings
+    one_by_one = embeddings.device.type == "cpu" and embeddings.dtype != torch.float64
     pixels = height * width if one_by_one else geometry.output_size[0] * geometry.output_size[1]
     # the product needs the features of a chunk with channels first, which is a copy
-    num_values = pixels * num_instances + mask_logits.features[0, 0].numel()
+    num_values = pixels * num_instances + height * width * embeddings.shape[-1]
     chunk = frames_per_chunk or max(1, MAX_CHUNK_BYTES // (4 * num_values))
     for start in range(0, num_frames, chunk):
         logits = mask_logits.frames(start, min(start + chunk, num_frames)).dense()[0]

@@ -109,7 +109,7 @@ def merge_classes(probabilities: Tensor, mask_logits: MaskLogits, geometry: Mask
     Yields:
         For each frame, ``(H, W)`` int64.
     """
-    device = mask_logits.features.device
+    device = mask_logits.embeddings.device
     probabilities = probabilities.to(device)
     rows = torch.arange(len(probabilities), device=device)
     for position in range(mask_logits.shape[2]):

@@ -32,6 +32,8 @@ class FileSource:
         ValueError: If it is not a video of which at least one frame can be decoded.
     """
 
+    is_repeatable = True
+
     def __init__(self, path: Path, backend: Backend = "pyav") -> None:
         if backend not in ("pyav", "decord"):
             raise ValueError(f"backend must be 'pyav' or 'decord', got {backend!r}.")

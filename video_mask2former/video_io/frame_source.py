@@ -18,6 +18,7 @@ class FrameSource(Protocol):
         num_frames: Frames that can be expected, None for a stream.
         timestamps: Time of each frame in seconds from the first, ``(num_frames,)`` float64, None where unknown.
         damage: What could not be read, in words, None while nothing is known to be missing.
+        is_repeatable: Whether frames can be read more than once.
     """
 
     size: tuple[int, int]
@@ -25,6 +26,7 @@ class FrameSource(Protocol):
     num_frames: int | None
     timestamps: np.ndarray | None
     damage: str | None
+    is_repeatable: bool
 
     def read(self, start: int, stop: int | None, step: int) -> Iterator[np.ndarray]:
         """Yield every ``step``-th frame from ``start`` up to ``stop``, uint8 RGB ``(H, W, 3)``, each decoded once.

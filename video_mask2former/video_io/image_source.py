@@ -28,6 +28,8 @@ class ImageSource:
         ValueError: If there are none, or the first one cannot be read. Others are checked when they are due.
     """
 
+    is_repeatable = True
+
     def __init__(self, paths: Sequence[Path], frame_rate: Fraction | None = None) -> None:
         if not paths:
             raise ValueError("paths must name at least one image, got none.")

@@ -24,6 +24,8 @@ class ArraySource:
         frame_rate: Frames per second, None if unknown.
     """
 
+    is_repeatable = True
+
     def __init__(self, frames: np.ndarray | torch.Tensor, frame_rate: Fraction | None = None) -> None:
         if isinstance(frames, torch.Tensor):
             has_channels_first = frames.ndim == 4 and frames.shape[1] == 3
@@ -60,6 +62,8 @@ class IterableSource:
     Raises:
         ValueError: If it gives no frame at all.
     """
+
+    is_repeatable = False
 
     def __init__(self, frames: Iterable[Any], frame_rate: Fraction | None = None) -> None:
         self._iterator = iter(frames)

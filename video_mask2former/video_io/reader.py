@@ -149,6 +149,19 @@ class VideoReader:
         self._is_started = True
         return self._frames()
 
+    def again(self) -> Iterator[np.ndarray]:
+        """The same frames once more, which do not count as read."""
+        self.check_repeatable()
+        return self._source.read(self._start, self._stop, self._every)
+
+    def check_repeatable(self) -> None:
+        """Raise ValueError if frames cannot be read more than once, as those of a camera or an iterator."""
+        if not self._source.is_repeatable:
+            raise ValueError(
+                f"{self.name} can be read once only, and its frames are wanted twice. Use second_pass='disk', or save "
+                "it as a file."
+            )
+
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yield up to ``length`` frames at a time; only the last chunk may be shorter."""
         if length < 1:

@@ -11,7 +11,14 @@ import numpy as np
 
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation, write_jpeg
 from video_mask2former.data.synthetic.composites import AnnotatedBackdrop, AnnotatedSource, PhotoBackdrop, random_cutout
-from video_mask2former.data.synthetic.scenes import Backdrop, PaintedBackdrop, Scene, StuffBackdrop, random_motion
+from video_mask2former.data.synthetic.scenes import (
+    Backdrop,
+    PaintedBackdrop,
+    Scene,
+    StuffBackdrop,
+    crossing_motion,
+    random_motion,
+)
 from video_mask2former.data.synthetic.sprites import SHAPES, ShapeSprite, Sprite
 from video_mask2former.data.synthetic.stuff import STUFF
 from video_mask2former.progress import tracked
@@ -35,6 +42,8 @@ class SceneStyle:
         has_stuff: Put the objects into landscapes of painted stuff
             (:data:`~video_mask2former.data.synthetic.stuff.STUFF`), which are annotated, too, for panoptic models.
         has_plain_shapes: Give each shape one colour instead of a texture, so that only its outline tells its class.
+        is_crossing: Objects go forth and back through the middle, where they meet and cover one another; some leave
+            the scene and return. Shapes of a video are all of one class. A test of trackers.
     """
 
     num_frames: int = 12
@@ -45,6 +54,7 @@ class SceneStyle:
     source: AnnotatedSource | None = None
     has_stuff: bool = False
     has_plain_shapes: bool = False
+    is_crossing: bool = False
 
     def __post_init__(self) -> None:
         if self.photos and self.source is not None:
@@ -122,13 +132,18 @@ def find_photos(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def random_scene(style: SceneStyle, rng: np.random.Generator) -> Scene:
-    """Draw a scene; in about half of them all objects are of one class, which only their motion tells apart."""
+    """Draw a scene; in about half of them, and in all of crossing objects, all objects are of one class."""
     backdrop = _random_backdrop(style, rng)
     count = int(rng.integers(style.num_objects[0], style.num_objects[1] + 1))
-    one_class = int(rng.integers(1, len(SHAPES) + 1)) if rng.random() < 0.5 else None
+    one_class = int(rng.integers(1, len(SHAPES) + 1)) if rng.random() < 0.5 or style.is_crossing else None
     sprites = [sprite for _ in range(count) if (sprite := _random_sprite(style, one_class, rng)) is not None]
     is_real = style.source is not None
-    motions = [random_motion(style.size, style.num_frames, is_real, rng) for _ in sprites]
+    motions = [
+        crossing_motion(style.size, is_real, rng)
+        if style.is_crossing
+        else random_motion(style.size, style.num_frames, is_real, rng)
+        for _ in sprites
+    ]
     return Scene(backdrop, sprites, motions)
 
 

@@ -42,6 +42,7 @@ class Motion:
         growth: Factor on the scale from frame to frame.
         angle: Degrees at time 0.
         spin: Degrees a frame.
+        swing_phase: Radians at time 0.
     """
 
     position: tuple[float, float]
@@ -52,13 +53,14 @@ class Motion:
     growth: float
     angle: float
     spin: float
+    swing_phase: float = 0.0
 
     def matrix(self, time: int, patch_size: tuple[int, int]) -> np.ndarray:
         """The map from a patch (height, width) to the scene at a time, ``(2, 3)``."""
         centre = ((patch_size[1] - 1) / 2, (patch_size[0] - 1) / 2)
         matrix = cv2.getRotationMatrix2D(centre, self.angle + self.spin * time, self.scale * self.growth**time)
         for axis in range(2):
-            swing = self.swing[axis] * np.sin(self.swing_speed * time)
+            swing = self.swing[axis] * np.sin(self.swing_speed * time + self.swing_phase)
             place = self.position[axis] + self.velocity[axis] * time + swing
             matrix[axis, 2] += place - centre[axis]
         return np.asarray(matrix)
@@ -209,4 +211,28 @@ def random_motion(size: tuple[int, int], num_frames: int, is_upright: bool, rng:
         growth=float(np.exp(rng.normal(0, 0.01))),
         angle=rng.normal(0, 5) if is_upright else rng.uniform(0, 360),
         spin=rng.normal(0, 0.3 if is_upright else 2),
+    )
+
+
+def crossing_motion(size: tuple[int, int], is_upright: bool, rng: np.random.Generator) -> Motion:
+    """A path forth and back through the middle of the scene, where objects meet; wide ones leave it and return.
+
+    Args:
+        size: Height and width of the scene.
+        is_upright: Whether the object turns a little at most.
+        rng: Source of randomness.
+    """
+    height, width = size
+    place = (0.5 + rng.normal(0, 0.12, size=2)) * (width, height)
+    direction, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.8)
+    return Motion(
+        position=(float(place[0]), float(place[1])),
+        velocity=(0.0, 0.0),
+        swing=(float(reach * width * np.cos(direction)), float(reach * height * np.sin(direction))),
+        swing_speed=2 * np.pi / rng.uniform(30, 60),
+        scale=1.0,
+        growth=1.0,
+        angle=rng.normal(0, 5) if is_upright else rng.uniform(0, 360),
+        spin=rng.normal(0, 0.3 if is_upright else 2),
+        swing_phase=rng.uniform(0, 2 * np.pi),
     )
