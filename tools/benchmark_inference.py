@@ -120,7 +120,7 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
     model = load(R50).requires_grad_(False)
     if form == "ours":
         result = segment_video(model, moving_blobs(num_frames, size), settings=InferenceSettings.published())
-        return {"peak_mib": _peak_mib(), "num_tracks": len(result)}
+        return {"peak_mib": peak_mib(), "num_tracks": len(result)}
     use_published_operations()
     frames = torch.from_numpy(np.stack(list(moving_blobs(num_frames, size)))).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def run_clip(form: str, num_frames: int, size: tuple[int, int]) -> dict[str, flo
         _, order = scores.flatten().topk(10)
         chosen = masks[order // scores.shape[1]][..., : size[0], : size[1]]
         binary = F.interpolate(chosen, size=size, mode="bilinear", align_corners=False) > 0
-    return {"peak_mib": _peak_mib(), "num_tracks": len(binary)}
+    return {"peak_mib": peak_mib(), "num_tracks": len(binary)}
 
 
 def run_offline(num_frames: int, size: tuple[int, int], short_side: int) -> dict[str, float]:
@@ -148,9 +148,9 @@ def run_offline(num_frames: int, size: tuple[int, int], short_side: int) -> dict
     model = load(LITE, overrides=parts).requires_grad_(False)
     settings = InferenceSettings.published(short_side=short_side)
     segment_video(model, moving_blobs(8, size), settings=settings)
-    before = _peak_mib()
+    before = peak_mib()
     result = segment_video(model, moving_blobs(num_frames, size), settings=settings)
-    return {"peak_mib": _peak_mib(), "above_model_mib": _peak_mib() - before, "num_tracks": len(result)}
+    return {"peak_mib": peak_mib(), "above_model_mib": peak_mib() - before, "num_tracks": len(result)}
 
 
 def run_online(video: str, num_frames: int, short_side: int) -> dict[str, float]:
@@ -169,7 +169,7 @@ def run_online(video: str, num_frames: int, short_side: int) -> dict[str, float]
         job = VideoJob(video, Path(folder), choice, end=num_frames)
         with job.open() as reader:
             result = job.run(predictor, reader)
-    return {"peak_mib": _peak_mib(), "num_masks": sum(len(track.segmentations) for track in result.tracks)}
+    return {"peak_mib": peak_mib(), "num_masks": sum(len(track.segmentations) for track in result.tracks)}
 
 
 def _write_video(path: Path, num_frames: int, size: tuple[int, int]) -> str:
@@ -188,7 +188,7 @@ def _in_process(*arguments: object) -> dict[str, float]:
     return figures
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Peak resident memory of this process alone: ``ru_maxrss`` begins with that of the process that started it."""
     status = Path("/proc/self/status")
     if status.exists():

@@ -33,12 +33,23 @@ def test_names_go_both_ways(model):
     assert all(back[name].shape == theirs[name].shape for name in back)
 
 
+def test_of_the_models_on_vit_adapters_the_backbone_alone_has_no_place():
+    theirs = on_meta("dvis_plus_vitl_offline")
+    converted = MASK2FORMER.to_ours(theirs)
+    of_adapter = ("backbone.vit_module.", "backbone.spm.", "backbone.interactions.", "backbone.up.")
+    placed = {key for key in theirs if not key.startswith("backbone.")}
+    assert converted.unknown and all(key.startswith("backbone.") for key in converted.unknown)
+    assert {key for key in theirs if key.startswith(of_adapter)} <= set(converted.unknown)
+    assert not placed & set(converted.unknown)
+
+
 @pytest.mark.parametrize(
     ("model", "tracker", "width"),
     [
         ("dvis_v1_r50_offline", DVISTracker, 256),
         ("dvis_plus_r50_offline", DVISPlusTracker, 512),
         ("dvis_plus_swinl_offline", DVISPlusTracker, 512),
+        ("dvis_plus_vitl_offline", DVISPlusTracker, 512),
     ],
 )
 def test_trackers_and_refiners_have_the_published_shapes(model, tracker, width):

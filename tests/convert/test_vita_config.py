@@ -26,7 +26,7 @@ DATASETS:
   DATASET_RATIO: [1.0, 0.25]
   TRAIN: ("coco2ovis_train", "ovis_train")
   TEST: ("ovis_val",)
-INPUT: {SAMPLING_FRAME_NUM: 6, SAMPLING_FRAME_RANGE: 8}
+INPUT: {SAMPLING_FRAME_NUM: 6, SAMPLING_FRAME_RANGE: 8, PSEUDO: {CROP: {ENABLED: True, SIZE: '(384, 600)'}}}
 TEST: {DETECTIONS_PER_IMAGE: 20}
 """
 GENVIS = """
@@ -64,6 +64,14 @@ def test_vita_is_a_refiner_of_an_image_model(tmp_path):
     assert options["inference"]["mode"] == "clip" and options["inference"]["top_k"] == 20
     assert options["data"]["train_ratios"] == [1.0, 0.25] and options["data"]["num_frames"] == 6
     assert "tracker" not in options and "freeze" not in options["training"]
+
+
+def test_the_crop_of_videos_has_the_key_of_images(tmp_path):
+    data = convert(tmp_path)["data"]
+    assert tuple(data["crop_range"]) == (384, 600)
+    assert data["frame_sampling"] == "around_repeating"
+    with pytest.raises(ValueError, match=r"PSEUDO\.CROP\.TYPE must be 'absolute_range', got 'relative'"):
+        convert(tmp_path, odd="_BASE_: vita.yaml\nINPUT: {PSEUDO: {CROP: {TYPE: relative}}}\n")
 
 
 def test_genvis_is_a_tracker_behind_a_frozen_image_model(tmp_path):

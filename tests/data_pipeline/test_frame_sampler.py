@@ -94,3 +94,12 @@ def test_same_seed_same_frames() -> None:
 def test_impossible_numbers(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(0))
+
+
+def test_around_may_repeat_frames_other_than_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    clips = [sample_around(30, 5, 3, rng, may_repeat=True) for _ in range(200)]
+    assert all(list(clip) == sorted(clip) and clip[-1] - clip[0] <= 6 and len(clip) == 5 for clip in clips)
+    assert any(len(set(clip)) < 5 for clip in clips)
+    assert all(len(set(clip)) > 1 for clip in clips), "the reference frame comes once"
+    assert sample_around(1, 3, 3, rng, may_repeat=True) == (0, 0, 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -185,3 +186,27 @@ def test_impossible_styles() -> None:
 def test_photos_or_a_source(source, tmp_path) -> None:
     with pytest.raises(ValueError, match="not both"):
         SceneStyle(photos=[tmp_path], source=source)
+
+
+def test_crossing_objects_are_of_one_class_meet_leave_and_return():
+    style = SceneStyle(num_frames=48, size=(60, 80), num_objects=(3, 5), is_crossing=True)
+    returns = meetings = 0
+    for seed in range(8):
+        scene = random_scene(style, np.random.default_rng(seed))
+        assert len(set(scene.category_ids)) == 1
+        owners = [scene.render(time)[1] for time in range(style.num_frames)]
+        for number in range(1, len(scene.category_ids) + 1):
+            seen = [bool((owner == number).any()) for owner in owners]
+            runs = [seen[0], *(now for before, now in itertools.pairwise(seen) if now != before)]
+            returns += sum(runs) - 1 if any(runs) else 0
+        patch_sizes = [(20, 20)] * len(scene.motions)
+        for time in range(style.num_frames):
+            places = [
+                motion.matrix(time, size) @ (9.5, 9.5, 1)
+                for motion, size in zip(scene.motions, patch_sizes, strict=True)
+            ]
+            meetings += sum(
+                bool(np.abs(first - second).max() < 8) for first, second in itertools.combinations(places, 2)
+            )
+    assert returns >= 8, "objects that leave, or are covered, and return"
+    assert meetings >= 40

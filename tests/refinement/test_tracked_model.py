@@ -8,10 +8,12 @@ import torch
 from published_weights import block_clip, load_part, published_segmenter
 
 import video_mask2former as vm2f
+from video_mask2former.config import apply_overrides
 from video_mask2former.convert import load_weights
 from video_mask2former.convert.dvis import REFERRING_TRACKER, TEMPORAL_REFINER
 from video_mask2former.inference import InferenceSettings
 from video_mask2former.models import Segmenter
+from video_mask2former.recipes.model import build_model
 from video_mask2former.refinement import TemporalRefiner, TrackedModel
 from video_mask2former.tracking import CTVISTracker, DVISPlusTracker, DVISTracker
 
@@ -64,6 +66,20 @@ def test_the_checkpoint_of_a_segmenter_is_that_of_the_first_stage(model, tiny_mo
         load_weights(other, segmenter.state_dict())
     report = load_weights(other, segmenter.state_dict(), allow_earlier_stage=True)
     assert "the checkpoint is of a stage without tracker" in report.reinitialised.values()
+
+
+def test_a_re_id_head_is_a_stage_of_its_own(small_config):
+    """DVIS++: a segmenter of single frames first, then its re-ID head; and back, the segmenter without the head."""
+    plain = build_model(small_config)
+    overrides = ["model.decoder={name: masked_attention_reid, embeddings: both}"]
+    with_head = build_model(apply_overrides(small_config, overrides))
+    report = load_weights(with_head, plain.state_dict(), allow_earlier_stage=True)
+    assert set(report.reinitialised.values()) == {"the checkpoint is of a stage without decoder.reid_embed"}
+    assert all(key.startswith("decoder.reid_embed.") for key in report.reinitialised)
+    with pytest.raises(ValueError, match="6 parameters of the model are not in it"):
+        load_weights(with_head, plain.state_dict())
+    report = load_weights(plain, with_head.state_dict())
+    assert set(report.unused.values()) == {"the model has no decoder.reid_embed"} and len(report.unused) == 6
 
 
 def test_frozen_stages_run_as_in_evaluation_and_without_gradients(model):

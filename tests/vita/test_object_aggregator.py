@@ -29,7 +29,7 @@ def weights(weights_of) -> dict[str, torch.Tensor]:
 
 
 def build(weights: dict[str, torch.Tensor], window: int) -> ObjectAggregator:
-    module = ObjectAggregator(40, num_queries=12, num_tokens=20, window=window).double().eval()
+    module = ObjectAggregator(40, num_video_queries=12, num_queries=20, window=window).double().eval()
     module.load_state_dict(weights)
     return module
 
@@ -80,7 +80,7 @@ def test_training_shifts_no_window(weights, random_tokens):
 
 
 def test_tokens_must_be_as_many_as_the_decoder_knows():
-    module = ObjectAggregator(3, hidden_dim=16, num_queries=2, num_tokens=4, num_heads=2, feedforward_dim=8)
+    module = ObjectAggregator(3, hidden_dim=16, num_video_queries=2, num_queries=4, num_heads=2, feedforward_dim=8)
     with pytest.raises(ValueError, match="expected 4 tokens on each frame, got 5"):
         module.decoder(torch.zeros(1, 2, 5, 16))
     with pytest.raises(ValueError, match="window must not be negative"):

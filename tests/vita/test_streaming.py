@@ -66,6 +66,17 @@ def test_genvis_online_is_genvis_as_one_clip(build):
     assert summary(vm2f.segment_video(model, frames, settings=ONLINE)) == summary(as_clip)
 
 
+def test_genvis_as_one_clip_is_the_model_on_the_whole_video(build):
+    frames = torch.randint(0, 256, (11, 3, 32, 48), dtype=torch.uint8)
+    model = build("genvis")
+    with torch.no_grad():
+        output = model(frames[None])
+    settings = PUBLISHED.updated(chunk_size=3, mask_quality="model")
+    result = vm2f.segment_video(model, frames, settings=settings)
+    tracks = VideoInstanceTask().clip_tracks(output, range(11), (32, 48), AnswerRules(settings, (True,) * 3))
+    assert summary(result) == summary(replace(result, tracks=tracks))
+
+
 def test_genvis_goes_on_from_a_saved_state(build, tmp_path):
     frames = torch.randint(0, 256, (9, 3, 40, 60), dtype=torch.uint8)
     model = build("genvis")
@@ -78,3 +89,10 @@ def test_genvis_goes_on_from_a_saved_state(build, tmp_path):
     rest = list(vm2f.stream_video(model, frames, settings=settings, state=state))
     assert any(len(instances) for instances in whole)
     assert first + rest == whole
+
+
+@pytest.mark.parametrize("changes", [{"window": 3}, {"window": 4, "overlap": 1}])
+def test_windows_that_cut_clips_short_are_refused(build, changes):
+    frames = torch.randint(0, 256, (4, 3, 32, 48), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="must be multiples of the 2 frames that the tracker takes at a time"):
+        vm2f.segment_video(build("genvis"), frames, settings=ONLINE.updated(**changes))

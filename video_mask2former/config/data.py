@@ -19,8 +19,10 @@ class DataConfig(Section):
     train_ratios: tuple[float, ...] = option((), "Share of each training dataset, above 0; empty is by size.")
     test: tuple[str, ...] = option(("ytvis_2019_val",), "Datasets evaluated on.")
     num_frames: int = option(2, "Frames of a training clip.", at_least=1)
-    frame_sampling: Literal["around", "contiguous", "strided"] = option(
-        "around", "Frames of a clip: random ones near a reference frame, neighbours, or every frame_stride-th."
+    frame_sampling: Literal["around", "around_repeating", "contiguous", "strided"] = option(
+        "around",
+        "Frames of a clip: random ones near a reference frame, the same where one may come several times (VITA), "
+        "neighbours, or every frame_stride-th.",
     )
     frame_range: int = option(20, "Farthest frame from the reference frame, on either side.", at_least=0)
     frame_stride: int = option(1, "Distance of the frames of a clip where frame_sampling is 'strided'.", at_least=1)

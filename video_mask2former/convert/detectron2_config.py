@@ -232,6 +232,17 @@ def _inference(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return options | {"data.num_frames": 1, "data.frame_range": 0}
 
 
+def _crop_of_clips(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The crop of VITA and CTVIS, whose key is that of images made clips, and is read for videos, too."""
+    section = "INPUT.PSEUDO.CROP"
+    if not flat.get(f"{section}.ENABLED", False):
+        return {}
+    kind = flat.get(f"{section}.TYPE", "absolute_range")
+    if kind != "absolute_range":
+        raise ValueError(f"{section}.TYPE must be 'absolute_range', got {shortened(kind)} in {origin}.")
+    return {"data.crop_range": flat.get(f"{section}.SIZE", (384, 600))}
+
+
 def resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """How training clips are resized, cut and recoloured.
 
@@ -259,6 +270,7 @@ def resizing(flat: Mapping[str, Any], origin: str) -> dict[str, Any]:
         if kind not in kinds:
             raise ValueError(f"INPUT.CROP.TYPE must be {' or '.join(kinds)}, got {shortened(kind)} in {origin}.")
         options[kinds[kind]] = flat["INPUT.CROP.SIZE"]
+    options |= _crop_of_clips(flat, origin)
     augmentations = flat["INPUT.AUGMENTATIONS"]
     if not all(isinstance(name, str) and name in _COLOR_AUGMENTATIONS for name in augmentations):
         known = ", ".join(sorted(_COLOR_AUGMENTATIONS))

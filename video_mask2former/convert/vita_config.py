@@ -76,6 +76,7 @@ def object_token_options(flat: Mapping[str, Any], origin: str) -> dict[str, Any]
     options: dict[str, Any] = {
         "inference.top_k": flat["TEST.DETECTIONS_PER_IMAGE"],
         "inference.chunk_size": values["MODEL.VITA.TEST_RUN_CHUNK_SIZE"],
+        "data.frame_sampling": "around_repeating",
     }
     if values["MODEL.VITA.SIM_WEIGHT"] != _DEFAULTS["MODEL.VITA.SIM_WEIGHT"]:
         options["loss.similarity_weight"] = float(values["MODEL.VITA.SIM_WEIGHT"])

@@ -10,7 +10,9 @@ FrameSampler = Callable[[int, np.random.Generator], tuple[int, ...]]
 """Number of frames of a video and a generator to the indices of the frames of a clip."""
 
 
-def sample_around(num_frames: int, clip_length: int, frame_range: int, rng: np.random.Generator) -> tuple[int, ...]:
+def sample_around(
+    num_frames: int, clip_length: int, frame_range: int, rng: np.random.Generator, *, may_repeat: bool = False
+) -> tuple[int, ...]:
     """A random reference frame and others near it, in order of time (M2F-VIS, arXiv:2112.10764).
 
     Args:
@@ -19,20 +21,22 @@ def sample_around(num_frames: int, clip_length: int, frame_range: int, rng: np.r
         frame_range: Farthest frame from the reference frame, on either side. Where fewer than ``clip_length`` frames
             are that near, it is widened until there are enough.
         rng: Source of randomness.
+        may_repeat: Draw the others with replacement (VITA, arXiv:2206.04403): none is the reference frame, but one may
+            occur several times. The range is not widened then.
 
     Returns:
         ``clip_length`` indices, ascending. None occurs twice unless the video is shorter than the clip; then each
         frame occurs as often as any other, give or take one.
     """
     _check(num_frames, clip_length, at_least_zero={"frame_range": frame_range})
-    if num_frames <= clip_length:
+    if num_frames <= clip_length and not may_repeat:
         return _spread(num_frames, clip_length, rng)
     reference = int(rng.integers(num_frames))
     first, last = max(0, reference - frame_range), min(num_frames - 1, reference + frame_range)
-    while last - first + 1 < clip_length:
+    while last - first + 1 < clip_length and not may_repeat:
         first, last = max(0, first - 1), min(num_frames - 1, last + 1)
-    neighbours = [index for index in range(first, last + 1) if index != reference]
-    chosen = rng.choice(neighbours, size=clip_length - 1, replace=False)
+    neighbours = [index for index in range(first, last + 1) if index != reference] or [reference]
+    chosen = rng.choice(neighbours, size=clip_length - 1, replace=may_repeat)
     return tuple(sorted([reference, *chosen.tolist()]))
 
 

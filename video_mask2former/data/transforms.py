@@ -19,6 +19,7 @@ from video_mask2former.structures import ClipTarget
 
 FILL_VALUE = 128
 """Grey of the pixels that no frame covers, near the mean colour."""
+_NO_LIMIT = 2**31
 
 
 class Transform(Protocol):

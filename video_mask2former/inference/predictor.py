@@ -41,6 +41,9 @@ class VideoPredictor:
         is_thing: Whether each class of the model has countable objects; None: as the task or the
             class list of the model says.
 
+    Raises:
+        ValueError: If the settings do not fit the model.
+
     Attributes:
         settings: How it is run, classes by index.
         clock: Where the time went, over all videos so far.
@@ -71,6 +74,8 @@ class VideoPredictor:
             )
         make_tracker(self.settings)  # a wrong name is an error now, not at the first video
         self._runner = ModelRunner(model, self.settings, self.clock)
+        if self._runner.has_learned_tracker and self.settings.tracker is None and self.settings.mode == "online":
+            _check_window(self.settings, self._runner.tracked_model().online_window)
 
     @property
     def stuff_labels(self) -> frozenset[int]:
@@ -238,6 +243,16 @@ def _as_the_model_was_made(settings: InferenceSettings, model: SegmentationModel
         tracker=settings.tracker or getattr(model, "preferred_tracker", None),
         mask_quality=settings.mask_quality or getattr(model, "mask_quality", None),
     )
+
+
+def _check_window(settings: InferenceSettings, clip_length: int) -> None:
+    """Reject windows that would cut the clips of a tracker short, which changes its results."""
+    if (settings.window or 1) % clip_length or settings.overlap % clip_length:
+        raise ValueError(
+            f"window and overlap must be multiples of the {clip_length} frames that the tracker takes at a time "
+            f"(tracker.clip_length), got window {settings.window} and overlap {settings.overlap}. Leave them out, or "
+            f"take window {clip_length}."
+        )
 
 
 def as_video(source: VideoSource) -> VideoSource:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from video_mask2former.losses.base import Criterion
 from video_mask2former.losses.criterion import LossNormalizer, at_least_float32, padded_maps
+from video_mask2former.option_values import NonNegative, Share
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 _UNJUDGED = -1
@@ -30,10 +31,10 @@ class ClassQueryCriterion(Criterion):
         self,
         num_classes: int,
         *,
-        weight: float = 1.0,
-        no_object_weight: float = 0.1,
-        match_iou: float = 0.5,
-        nothing_iou: float = 0.3,
+        weight: NonNegative = 1.0,
+        no_object_weight: NonNegative = 0.1,
+        match_iou: Share = 0.5,
+        nothing_iou: Share = 0.3,
     ) -> None:
         super().__init__()
         if not 0 <= nothing_iou <= match_iou <= 1:

@@ -14,6 +14,7 @@ from video_mask2former.losses.criterion import at_least_float32, padded_maps
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.ops import point_sample
+from video_mask2former.option_values import NonNegative, PositiveInt, Share
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 AbsentClass = Literal["no_object", "own"]
@@ -45,14 +46,14 @@ class ContrastiveLoss(Loss):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        weight: float = 2.0,
-        cosine_weight: float = 3.0,
+        weight: NonNegative = 2.0,
+        cosine_weight: NonNegative = 3.0,
         pairs: Literal["consecutive", "first", "all"] = "consecutive",
-        num_negatives: int | None = None,
-        memory_probability: float = 0.5,
+        num_negatives: PositiveInt | None = None,
+        memory_probability: Share = 0.5,
         absent_class: AbsentClass = "no_object",
         pads_targets: bool = True,
-        num_points: int = 12544,
+        num_points: PositiveInt = 12544,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

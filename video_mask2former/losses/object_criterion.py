@@ -29,6 +29,7 @@ from video_mask2former.losses.object_output import (
     visible_targets,
 )
 from video_mask2former.losses.similarity import similarity_loss
+from video_mask2former.option_values import NonNegative
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 # For each prediction and video, the query of each object so far
@@ -86,7 +87,7 @@ class ObjectCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        similarity_weight: float = 0.5,
+        similarity_weight: NonNegative = 0.5,
         **options: Unpack[CriterionOptions],
     ) -> None:
         super().__init__(num_classes, matcher, **options)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from video_mask2former.losses.base import Criterion
 from video_mask2former.losses.criterion import LossNormalizer, at_least_float32
+from video_mask2former.option_values import NonNegative
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 _IGNORED = -100
@@ -25,7 +26,7 @@ class SemanticCriterion(Criterion):
         weight: Of the loss.
     """
 
-    def __init__(self, num_classes: int, *, weight: float = 1.0) -> None:
+    def __init__(self, num_classes: int, *, weight: NonNegative = 1.0) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.weight = weight

@@ -26,6 +26,7 @@ from video_mask2former.losses.criterion import CriterionOptions, LossNormalizer,
 from video_mask2former.losses.first_appearance import UNSEEN, Assignments, FirstAppearanceCriterion, is_seen
 from video_mask2former.losses.matcher import HungarianMatcher
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.option_values import NonNegative, Share
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 
@@ -47,8 +48,8 @@ class TrackerCriterion(FirstAppearanceCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        guided_share: float = 0.5,
-        contrast_weight: float = 2.0,
+        guided_share: Share = 0.5,
+        contrast_weight: NonNegative = 2.0,
         classes_of_last_frame: bool = False,
         **options: Unpack[CriterionOptions],
     ) -> None:
@@ -86,9 +87,7 @@ class TrackerCriterion(FirstAppearanceCriterion):
         if not self.classes_of_last_frame:
             return normalizer
         num_gone = sum(target.masks.shape[1] * _num_gone(target) for target in targets)
-        return dataclasses.replace(
-            normalizer, class_weight=normalizer.class_weight - num_gone * (1 - self.no_object_weight)
-        )
+        return _without_classes(normalizer, num_gone, self.no_object_weight)
 
     def assignments(self, output: ClipOutput, targets: Sequence[ClipTarget]) -> Assignments:
         """The query of every object: by the guide, the same for all predictions, or by each prediction."""
@@ -121,8 +120,8 @@ class RefinerCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        guided_share: float = 0.5,
-        contrast_weight: float = 2.0,
+        guided_share: Share = 0.5,
+        contrast_weight: NonNegative = 2.0,
         classes_of_last_frame: bool = False,
         **options: Unpack[CriterionOptions],
     ) -> None:
@@ -163,10 +162,7 @@ class RefinerCriterion(SetCriterion):
         normalizer = super().normalizer(targets, num_queries)
         if not self.classes_of_last_frame:
             return normalizer
-        num_gone = sum(map(_num_gone, targets))
-        return dataclasses.replace(
-            normalizer, class_weight=normalizer.class_weight - num_gone * (1 - self.no_object_weight)
-        )
+        return _without_classes(normalizer, sum(map(_num_gone, targets)), self.no_object_weight)
 
     def _matches(
         self, stacked: ClipOutput, guide: ClipOutput | None, targets: Sequence[ClipTarget]
@@ -208,6 +204,11 @@ def _stacked_target(target: ClipTarget, padded_size: tuple[int, int]) -> ClipTar
     if ignored is not None:
         ignored = F.pad(ignored, (0, padded_size[1] - width, 0, padded_size[0] - height)).flatten(0, 1)[None]
     return dataclasses.replace(target, masks=masks.flatten(1, 2)[:, None], ignored=ignored)
+
+
+def _without_classes(normalizer: LossNormalizer, num_gone: int, no_object_weight: float) -> LossNormalizer:
+    """The normaliser where so many of the matched predictions are trained as "no object"."""
+    return dataclasses.replace(normalizer, class_weight=normalizer.class_weight - num_gone * (1 - no_object_weight))
 
 
 def _num_gone(target: ClipTarget) -> int:

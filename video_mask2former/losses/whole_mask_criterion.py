@@ -15,6 +15,7 @@ from torch import Tensor
 from video_mask2former.losses.criterion import Match, SetCriterion, at_least_float32, matched_mask_logits, padded_maps
 from video_mask2former.losses.mask_losses import dice, pairwise_sigmoid_focal, sigmoid_focal
 from video_mask2former.losses.matcher import HungarianMatcher
+from video_mask2former.option_values import NonNegative
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 
@@ -56,10 +57,10 @@ class WholeMaskCriterion(SetCriterion):
         num_classes: int,
         matcher: HungarianMatcher,
         *,
-        class_weight: float = 1.0,
-        mask_weight: float = 20.0,
-        dice_weight: float = 1.0,
-        no_object_weight: float = 0.1,
+        class_weight: NonNegative = 1.0,
+        mask_weight: NonNegative = 20.0,
+        dice_weight: NonNegative = 1.0,
+        no_object_weight: NonNegative = 0.1,
     ) -> None:
         super().__init__(
             num_classes,

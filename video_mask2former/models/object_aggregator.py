@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from video_mask2former.models.object_decoder import ObjectDecoder
 from video_mask2former.models.token_encoder import TokenEncoder
+from video_mask2former.option_values import Count, PositiveInt
+
+
+class AggregatorOptions(TypedDict, total=False):
+    """The options of :class:`ObjectAggregator` that parts built on it hand on."""
+
+    num_queries: PositiveInt
+    embedding_dim: PositiveInt
+    pixel_dim: PositiveInt
+    hidden_dim: PositiveInt
+    num_video_queries: PositiveInt
+    num_encoder_layers: PositiveInt
+    num_decoder_layers: PositiveInt
+    num_heads: PositiveInt
+    feedforward_dim: PositiveInt
 
 
 class ObjectAggregator(nn.Module):
@@ -16,41 +32,45 @@ class ObjectAggregator(nn.Module):
 
     Args:
         num_classes: K, without "no object".
-        token_dim: Channels of the tokens.
+        num_queries: Tokens of each frame, N: the queries of the segmenter.
+        embedding_dim: Channels of those.
         pixel_dim: Channels of the maps that mask features are made of.
         hidden_dim: C, channels of everything after them.
-        num_queries: Q, the most objects of a video.
-        num_tokens: Tokens of each frame, N.
+        num_video_queries: Q, the most objects of a video.
         num_encoder_layers: Layers in which tokens exchange information.
         num_decoder_layers: Layers in which queries gather it.
         num_heads: Attention heads.
         feedforward_dim: Hidden features of the feed-forward networks.
         window: Frames of a window of the encoder; 0: all are one.
+
+    Attributes:
+        hidden_dim: As given.
     """
 
     def __init__(
         self,
         num_classes: int,
         *,
-        token_dim: int = 256,
-        pixel_dim: int = 256,
-        hidden_dim: int = 256,
-        num_queries: int = 100,
-        num_tokens: int = 100,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 3,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        window: int = 6,
+        num_queries: PositiveInt = 100,
+        embedding_dim: PositiveInt = 256,
+        pixel_dim: PositiveInt = 256,
+        hidden_dim: PositiveInt = 256,
+        num_video_queries: PositiveInt = 100,
+        num_encoder_layers: PositiveInt = 6,
+        num_decoder_layers: PositiveInt = 3,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
+        window: Count = 6,
     ) -> None:
         super().__init__()
-        self.encoder = TokenEncoder(hidden_dim, num_encoder_layers, num_heads, feedforward_dim, window, token_dim)
+        self.hidden_dim = hidden_dim
+        self.encoder = TokenEncoder(hidden_dim, num_encoder_layers, num_heads, feedforward_dim, window, embedding_dim)
         self.decoder = ObjectDecoder(
             num_classes,
             hidden_dim=hidden_dim,
             mask_dim=hidden_dim,
-            num_queries=num_queries,
-            num_tokens=num_tokens,
+            num_queries=num_video_queries,
+            num_tokens=num_queries,
             num_layers=num_decoder_layers,
             num_heads=num_heads,
             feedforward_dim=feedforward_dim,

@@ -117,8 +117,9 @@ def build_transform(config: DataConfig, *, is_of_images: bool) -> Compose:
 
 
 def _sample_frames(config: DataConfig, num_frames: int, rng: np.random.Generator) -> tuple[int, ...]:
-    if config.frame_sampling == "around":
-        indices = sample_around(num_frames, config.num_frames, config.frame_range, rng)
+    if config.frame_sampling in ("around", "around_repeating"):
+        may_repeat = config.frame_sampling == "around_repeating"
+        indices = sample_around(num_frames, config.num_frames, config.frame_range, rng, may_repeat=may_repeat)
     elif config.frame_sampling == "contiguous":
         indices = sample_contiguous(num_frames, config.num_frames, rng)
     else:

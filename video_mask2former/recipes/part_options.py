@@ -48,7 +48,8 @@ class PartOption:
 def part_options(part: type) -> Mapping[str, PartOption]:
     """The arguments of a part's constructor, by name and in order.
 
-    Keyword arguments that a subclass hands on as ``**options: Unpack[SomeTypedDict]`` count like its own.
+    Keyword arguments that a class hands on as ``**options: Unpack[SomeTypedDict]`` count like its own. They are those
+    of a base class, or of a class that its attribute ``options_of`` names.
     """
     hints = get_type_hints(part.__init__, include_extras=True)  # type: ignore[misc]
     docs = argument_docs(part)
@@ -66,13 +67,19 @@ def part_options(part: type) -> Mapping[str, PartOption]:
 def argument_docs(part: type) -> dict[str, str]:
     """What the ``Args:`` of a class (``Attributes:`` of a dataclass) and of its bases say of each argument."""
     docs: dict[str, str] = {}
-    for owner in reversed(part.__mro__):
+    for owner in reversed(_owners(part)):
         text = inspect.cleandoc(owner.__doc__ or "")
         section = re.search(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
         entries = section.group(1) if section else ""
         for name, doc in re.findall(r"^ {4}(\w+): (.+\n?(?: {8}.*\n?)*)", entries, re.MULTILINE):
             docs[name] = " ".join(doc.split())
     return docs
+
+
+def _owners(part: type) -> tuple[type, ...]:
+    """The classes whose arguments a part has: itself, its bases, and the one that it hands arguments on to."""
+    inner = getattr(part, "options_of", None)
+    return part.__mro__ if inner is None else (*part.__mro__, inner)
 
 
 def _unpacked(hint: Any) -> dict[str, Any]:
@@ -82,8 +89,8 @@ def _unpacked(hint: Any) -> dict[str, Any]:
 
 
 def _base_default(part: type, name: str) -> Any:
-    """The default of an argument in the first base class that names it."""
-    for base in part.__mro__[1:]:
+    """The default of an argument in the first base class that names it, or in the class that it is handed on to."""
+    for base in _owners(part)[1:]:
         parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
         if parameter is not None:
             return parameter.default

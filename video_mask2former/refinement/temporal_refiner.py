@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from video_mask2former.models.attention_layers import CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from video_mask2former.models.layers import MLP
+from video_mask2former.option_values import PositiveInt
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
 
 # Queries that go through a layer at once where no gradient is wanted
@@ -97,11 +98,11 @@ class TemporalRefiner(Refiner):
         self,
         num_classes: int,
         *,
-        embedding_dim: int = 512,
-        mask_dim: int = 256,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
+        embedding_dim: PositiveInt = 512,
+        mask_dim: PositiveInt = 256,
+        num_layers: PositiveInt = 6,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

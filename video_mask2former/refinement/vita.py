@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from video_mask2former.losses.object_output import ObjectOutput
-from video_mask2former.models.object_aggregator import ObjectAggregator
+from video_mask2former.models.object_aggregator import AggregatorOptions, ObjectAggregator
 from video_mask2former.models.object_decoder import ObjectPrediction
-from video_mask2former.option_values import MaskQualityChoice
+from video_mask2former.option_values import Count, MaskQualityChoice, PositiveInt
 from video_mask2former.refinement.base import QueryHistory, Refinement, Refiner
 from video_mask2former.structures import ClipFeatures, ClipOutput
 from video_mask2former.tracking.object_clips import object_tokens, token_layer_objects
@@ -23,19 +24,12 @@ class VitaRefiner(Refiner):
 
     Args:
         num_classes: K, without "no object".
-        num_queries: Queries of the segmenter on each frame.
-        embedding_dim: Channels of those.
-        pixel_dim: Channels of the maps that the segmenter's mask features are projected from.
-        hidden_dim: C.
-        num_video_queries: Q, the most objects of a video.
-        num_encoder_layers: Layers in which tokens exchange information.
-        num_decoder_layers: Layers in which queries gather it.
-        num_heads: Attention heads.
-        feedforward_dim: Hidden features of the feed-forward networks.
         window: Frames of a window of the encoder; 0: all frames are one.
         num_token_layers: Last layers of the segmenter whose queries are tokens in training.
+        options: See :class:`~video_mask2former.models.object_aggregator.ObjectAggregator`.
     """
 
+    options_of = ObjectAggregator
     criterion = "objects"
     reads_pixel_features = True
     mask_quality: MaskQualityChoice = "model"
@@ -44,35 +38,15 @@ class VitaRefiner(Refiner):
         self,
         num_classes: int,
         *,
-        num_queries: int = 100,
-        embedding_dim: int = 256,
-        pixel_dim: int = 256,
-        hidden_dim: int = 256,
-        num_video_queries: int = 100,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 3,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        window: int = 6,
-        num_token_layers: int = 3,
+        window: Count = 6,
+        num_token_layers: PositiveInt = 3,
+        **options: Unpack[AggregatorOptions],
     ) -> None:
         super().__init__()
         if num_token_layers < 1:
             raise ValueError(f"num_token_layers must be at least 1, got {num_token_layers}.")
         self.num_token_layers = num_token_layers
-        self.aggregator = ObjectAggregator(
-            num_classes,
-            token_dim=embedding_dim,
-            pixel_dim=pixel_dim,
-            hidden_dim=hidden_dim,
-            num_queries=num_video_queries,
-            num_tokens=num_queries,
-            num_encoder_layers=num_encoder_layers,
-            num_decoder_layers=num_decoder_layers,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            window=window,
-        )
+        self.aggregator = ObjectAggregator(num_classes, window=window, **options)
 
     def refine(self, history: QueryHistory) -> Refinement:
         """Look at the tokens of whole videos."""

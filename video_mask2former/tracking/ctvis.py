@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.option_values import Count, PositiveInt, Share
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.association import cosine_similarity
 from video_mask2former.tracking.base import TrackUpdate, check_clip, check_state_kind
@@ -62,15 +63,15 @@ class CTVISTracker:
         *,
         similarity: Literal["bisoftmax", "cosine"] = "bisoftmax",
         matching: Literal["greedy", "hungarian"] = "greedy",
-        match_threshold: float = 0.3,
-        select_threshold: float = 0.01,
-        birth_threshold: float = 0.01,
-        nms_iou: float = 0.6,
+        match_threshold: Share = 0.3,
+        select_threshold: Share = 0.01,
+        birth_threshold: Share = 0.01,
+        nms_iou: Share = 0.6,
         weigh_by_age: bool = True,
         memory: MemoryKind = "similarity_guided",
-        memory_size: int = 10,
-        patience: int = 20,
-        short_tracks: tuple[int, int, int] = (8, 3, 2),
+        memory_size: PositiveInt = 10,
+        patience: Count = 20,
+        short_tracks: tuple[Count, Count, Count] = (8, 3, 2),
         class_logits: Literal["mean", "max"] = "mean",
     ) -> None:
         self._bank = MemoryBank(memory, memory_size, patience)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from video_mask2former.losses.object_output import ObjectOutput, TokenLayerObjects
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.models.object_aggregator import ObjectAggregator
+from video_mask2former.models.object_aggregator import AggregatorOptions, ObjectAggregator
 from video_mask2former.models.object_decoder import ObjectPrediction
-from video_mask2former.option_values import MaskQualityChoice
+from video_mask2former.option_values import MaskQualityChoice, PositiveInt
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.learned import LearnedTracker, TrackerState
 from video_mask2former.tracking.object_clips import object_tokens, pixel_features, token_layer_objects
@@ -26,21 +27,14 @@ class GenvisTracker(LearnedTracker):
 
     Args:
         num_classes: K, without "no object".
-        num_queries: Queries of the segmenter on each frame.
-        embedding_dim: Channels of those.
-        pixel_dim: Channels of the maps that the segmenter's mask features are projected from.
-        hidden_dim: C.
-        num_video_queries: Q, the most objects of a video.
-        num_encoder_layers: Layers in which the tokens of a clip exchange information.
-        num_decoder_layers: Layers in which queries gather it.
-        num_heads: Attention heads.
-        feedforward_dim: Hidden features of the feed-forward networks.
         clip_length: Frames of a clip.
         memory_clips: Most clips remembered; beyond, the oldest is forgotten. The published code forgets nothing, which
             is the same for videos of up to so many clips.
         num_token_layers: Last layers of the segmenter whose queries are tokens in training.
+        options: See :class:`~video_mask2former.models.object_aggregator.ObjectAggregator`.
     """
 
+    options_of = ObjectAggregator
     criterion = "objects"
     reads_pixel_features = True
     mask_quality: MaskQualityChoice = "model"
@@ -49,18 +43,10 @@ class GenvisTracker(LearnedTracker):
         self,
         num_classes: int,
         *,
-        num_queries: int = 100,
-        embedding_dim: int = 256,
-        pixel_dim: int = 256,
-        hidden_dim: int = 256,
-        num_video_queries: int = 100,
-        num_encoder_layers: int = 6,
-        num_decoder_layers: int = 3,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        clip_length: int = 1,
-        memory_clips: int = 512,
-        num_token_layers: int = 3,
+        clip_length: PositiveInt = 1,
+        memory_clips: PositiveInt = 512,
+        num_token_layers: PositiveInt = 3,
+        **options: Unpack[AggregatorOptions],
     ) -> None:
         super().__init__()
         if clip_length < 1 or memory_clips < 1 or num_token_layers < 1:
@@ -71,20 +57,8 @@ class GenvisTracker(LearnedTracker):
         self.clip_length = self.online_window = clip_length
         self.memory_clips = memory_clips
         self.num_token_layers = num_token_layers
-        self.aggregator = ObjectAggregator(
-            num_classes,
-            token_dim=embedding_dim,
-            pixel_dim=pixel_dim,
-            hidden_dim=hidden_dim,
-            num_queries=num_video_queries,
-            num_tokens=num_queries,
-            num_encoder_layers=num_encoder_layers,
-            num_decoder_layers=num_decoder_layers,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            window=0,
-        )
-        self.memory = QueryMemory(hidden_dim)
+        self.aggregator = ObjectAggregator(num_classes, window=0, **options)
+        self.memory = QueryMemory(self.aggregator.hidden_dim)
 
     def advance(self, output: ClipOutput, state: TrackerState | None = None) -> tuple[ClipOutput, TrackerState]:
         """Track through the next clips; see :meth:`LearnedTracker.advance`.

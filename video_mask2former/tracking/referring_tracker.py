@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.models.attention_layers import CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from video_mask2former.models.layers import MLP
+from video_mask2former.option_values import PositiveInt, Share
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.association import match_queries
 from video_mask2former.tracking.learned import LearnedTracker, TrackerState
@@ -84,11 +85,11 @@ class DVISTracker(LearnedTracker):
         self,
         num_classes: int,
         *,
-        embedding_dim: int = 256,
-        mask_dim: int = 256,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
+        embedding_dim: PositiveInt = 256,
+        mask_dim: PositiveInt = 256,
+        num_layers: PositiveInt = 6,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
         inverse_order: bool = True,
     ) -> None:
         super().__init__()
@@ -240,13 +241,13 @@ class DVISPlusTracker(DVISTracker):
         self,
         num_classes: int,
         *,
-        embedding_dim: int = 512,
-        mask_dim: int = 256,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
+        embedding_dim: PositiveInt = 512,
+        mask_dim: PositiveInt = 256,
+        num_layers: PositiveInt = 6,
+        num_heads: PositiveInt = 8,
+        feedforward_dim: PositiveInt = 2048,
         noise: NoiseKind = "none",
-        noise_probability: float = 0.5,
+        noise_probability: Share = 0.5,
     ) -> None:
         super().__init__(
             num_classes,
