@@ -14,7 +14,8 @@ from video_mask2former.models.decoders.reid import ReidDecoder
 from video_mask2former.refinement import TrackedModel
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
-# Of one frame: class logits (Q, K + 1), mask embeddings (Q, C), queries (Q, C), mask features (C, h, w)
+# Of one frame: class logits (Q, K + 1), mask embeddings (Q, C), queries (Q, C), mask features (C, h, w); and, where a
+# tracker or refiner projects mask features of its own, the maps that it projects them from
 Record = tuple[Tensor, ...]
 
 
@@ -50,9 +51,13 @@ class RecordedSegmenter:
         }
         if new or self._sizes is None:
             self._sizes = self._record(new or {keys[0][0]: clips[0][0]})
-        features = torch.stack([torch.stack([self.records[key][3] for key in row]) for row in keys])
+        features, *pixel_features = (
+            torch.stack([torch.stack([self.records[key][part] for key in row]) for row in keys]).float()
+            for part in range(3, len(self.records[keys[0][0]]))
+        )
         numbers = torch.tensor([[self._number[key] for key in row] for row in keys], dtype=torch.float32)
-        return ClipFeatures(features.float(), (), *self._sizes, tokens=numbers[..., None, None])
+        maps = pixel_features[0] if pixel_features else None
+        return ClipFeatures(features, (), *self._sizes, tokens=numbers[..., None, None], pixel_features=maps)
 
     def decode_window(self, features: ClipFeatures, initial_queries: Tensor | None = None) -> ClipOutput:
         """What was recorded of some frames."""
@@ -77,13 +82,15 @@ class RecordedSegmenter:
                 query_embeddings=torch.cat([normed, reid], dim=2) if both else reid,
                 contrast_embeddings=reid[:, None],
             )
-        return output.joined_frames(features.num_frames)
+        return replace(output.joined_frames(features.num_frames), pixel_features=features.pixel_features)
 
     @torch.no_grad()
     def _record(self, frames: dict[bytes, Tensor]) -> tuple[tuple[int, int], tuple[int, int]]:
         features = self._segmenter.encode(torch.stack(list(frames.values()))[None])
         output = self._segmenter.decode(features.single_frames())
-        parts = (output.class_logits, output.mask_logits.embeddings, output.queries, features.pixels[0].half())
+        parts = [output.class_logits, output.mask_logits.embeddings, output.queries, features.pixels[0].half()]
+        if features.pixel_features is not None:
+            parts.append(features.pixel_features[0].half())
         for index, key in enumerate(frames):
             if key not in self._number:
                 self._number[key] = len(self._keys)
