@@ -49,6 +49,19 @@ def test_void_and_crowd() -> None:
     assert stq((prediction, truth)) == pytest.approx({"STQ": np.sqrt(1 / 54), "AQ": 1 / 6, "SQ": (1 / 3) / 3})
 
 
+def test_the_program_of_vipseg_skips_the_first_segment() -> None:
+    truth = rows([[5, 5, 2, 2], [5, 5, 2, 2]], {5: 0, 2: 1}, crowds=[2])
+    prediction = rows([[1, 1, 3, 3], [1, 1, 4, 4]], {1: 0, 3: 1, 4: 1})
+    evaluator = SegmentationTrackingQualityEvaluator(NAMES, IS_THING, first_is_crowd=True)
+    evaluator.process(prediction, truth)
+    # segment 5 is left out, segment 2 counts although it is crowd: halves of IoU 1/2
+    assert evaluator.evaluate() == pytest.approx({"STQ": np.sqrt(0.5), "AQ": 0.5, "SQ": 1.0})
+    stuff_first = rows([[3, 1, 2, 2]], {3: 2, 1: 0, 2: 1})
+    evaluator.reset()
+    evaluator.process(stuff_first, stuff_first)
+    assert evaluator.evaluate()["AQ"] == 1.0
+
+
 def test_nothing_to_measure() -> None:
     nothing = rows([[0, 0]], {})
     assert stq((nothing, nothing)) == {"STQ": -1.0, "AQ": -1.0, "SQ": -1.0}

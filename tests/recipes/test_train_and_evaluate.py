@@ -70,6 +70,15 @@ class TestTrain:
         longer = {**options, "training.max_steps": 3}
         assert vm2f.train(small_config, overrides=longer, output=tmp_path, device="cpu", resume=True).step == 3
 
+    def test_tells_the_task_what_is_stuff(self, small_config, tmp_path):
+        style = SceneStyle(num_frames=2, size=(48, 64), object_sides=(0.4, 0.8), has_stuff=True)
+        write_synthetic_dataset(tmp_path / "data", 2, style, seed=1)
+        options = {**short_training(tmp_path / "data"), "training.evaluate": False, "training.max_steps": 1}
+        options |= {"task.name": "video_panoptic"}
+        vm2f.train(small_config, overrides=options, output=tmp_path / "run", device="cpu")
+        config = training_config(tmp_path / "run" / "model_final.pth")
+        assert config.task.options["stuff"] == ["sky", "grass", "water", "bricks"]
+
     def test_other_classes_are_an_error_that_says_how_to_take_them(self, small_config, data, tmp_path):
         named = apply_overrides(small_config, {"model.class_names": ["a", "b", "c"]})
         with pytest.raises(ValueError, match=r"disc, square.*set model.class_list=null and model.class_names=\[\]"):

@@ -45,11 +45,14 @@ class SegmentationTrackingQualityEvaluator:
     Args:
         class_names: Classes; labels index them.
         is_thing: For each class, whether it is a thing.
+        first_is_crowd: Take the first segment of a video for crowd, if it is a thing, and no other. The program of
+            VIPSeg does that: it numbers segments from 0, which the authors' program takes for crowd.
     """
 
-    def __init__(self, class_names: Sequence[str], is_thing: Sequence[bool]) -> None:
+    def __init__(self, class_names: Sequence[str], is_thing: Sequence[bool], *, first_is_crowd: bool = False) -> None:
         self.class_names = tuple(class_names)
         self.is_thing = tuple(is_thing)
+        self.first_is_crowd = first_is_crowd
         self._samples: dict[int, TrackingCounts] = {}
 
     def reset(self) -> None:
@@ -81,7 +84,7 @@ class SegmentationTrackingQualityEvaluator:
                 confusion[pair] = confusion.get(pair, 0) + pixels
         things = {target for target, label in overlaps.target_labels.items() if self.is_thing[label]}
         tracked = {segment for segment, label in overlaps.labels.items() if self.is_thing[label]}
-        crowds = things & overlaps.crowd_ids
+        crowds = things & (frozenset([*overlaps.target_labels][:1]) if self.first_is_crowd else overlaps.crowd_ids)
         # crowd is taken out of the predictions that lie on it
         counted = {pair: pixels for pair, pixels in shared.items() if pair[1] not in crowds}
         predicted_areas, areas = segment_areas(counted, 0), segment_areas(counted, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
 import logging
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
 from video_mask2former.config import Config, TrainingConfig, config_from_mapping, to_mapping, to_yaml
 from video_mask2former.convert import Checkpoint, load_weights, read_checkpoint
+from video_mask2former.data.annotations import AnnotationSet
 from video_mask2former.data.loader import TrainingLoader
 from video_mask2former.data.mixed import MixedClips
 from video_mask2former.engine import (
@@ -40,6 +42,7 @@ from video_mask2former.recipes.model import (
     complete_config,
     load_initial_weights,
 )
+from video_mask2former.recipes.parts import TASK, find_part
 from video_mask2former.recipes.source import config_of_checkpoint
 from video_mask2former.recipes.validation import Validation, build_validation
 
@@ -118,7 +121,8 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
     options = config.training
     torch.manual_seed(options.seed)
     loader = _build_loader(config, device)
-    config = with_classes(config, cast(MixedClips, loader.dataset).datasets[0].annotations.class_names)
+    annotations = cast(MixedClips, loader.dataset).datasets[0].annotations
+    config = with_stuff(with_classes(config, annotations.class_names), annotations)
     model = build_model(config)
     validation = build_validation(config, output, model) if options.evaluate else None
     if not has_state:
@@ -206,6 +210,22 @@ def with_classes(config: Config, class_names: Sequence[str]) -> Config:
         logger.info("the model gets the %d classes of the data: %s", len(class_names), ", ".join(class_names))
     model = dataclasses.replace(config.model, num_classes=len(class_names), class_names=tuple(class_names))
     return dataclasses.replace(config, model=model)
+
+
+def with_stuff(config: Config, annotations: AnnotationSet) -> Config:
+    """Tell the task which classes of the data are stuff, where it asks and nothing else says it.
+
+    A checkpoint carries its configuration along: a video that it is run on later has no dataset to say what is stuff.
+    """
+    task = find_part(TASK, config.task.name, "task.name")
+    stuff = [name for name, is_thing in zip(annotations.class_names, annotations.is_thing, strict=True) if not is_thing]
+    asks = "stuff" in inspect.signature(task).parameters and config.task.options.get("stuff") is None
+    if not stuff or not asks or set(stuff) - set(class_names_of(config.model)):
+        return config
+    logger.info("stuff, as the data says: %s", ", ".join(stuff))
+    return dataclasses.replace(
+        config, task=dataclasses.replace(config.task, options={**config.task.options, "stuff": stuff})
+    )
 
 
 def _best_metric(options: TrainingConfig, validation: Validation | None) -> str:

@@ -138,15 +138,17 @@ class VideoPanopticEvaluation(TaskEvaluator):
             window: PanopticQualityEvaluator(class_names, is_thing, num_window_frames=window) for window in WINDOWS
         }
         self._tracking = SegmentationTrackingQualityEvaluator(class_names, is_thing)
+        self._vipseg = SegmentationTrackingQualityEvaluator(class_names, is_thing, first_is_crowd=True)
         windows = {f"window_{window}": evaluator for window, evaluator in self._windows.items()}
-        super().__init__(whole=self._whole, tracking=self._tracking, **windows)
+        super().__init__(whole=self._whole, tracking=self._tracking, vipseg=self._vipseg, **windows)
 
     def process(self, prediction: VideoInstances, ground_truth: VideoInstances) -> None:
         """Take one video."""
         overlaps = compare_instances(prediction, ground_truth)
         for evaluator in (self._whole, *self._windows.values()):
             evaluator.process_overlaps(overlaps)
-        self._tracking.process_overlaps(overlaps)
+        for tracking in (self._tracking, self._vipseg):
+            tracking.process_overlaps(overlaps)
 
     def evaluate(self) -> dict[str, float]:
         """VPQ, that of things, of stuff and of each length of windows; STQ, AQ and SQ."""
@@ -155,9 +157,13 @@ class VideoPanopticEvaluation(TaskEvaluator):
         return means | {f"VPQ{window}": qualities[window]["PQ"] for window in WINDOWS} | self._tracking.evaluate()
 
     def report(self, keys: Mapping[int, str]) -> Report:
-        """The same, PQ of each class over windows of one frame, and of each video."""
+        """The same, PQ of each class over windows of one frame, and of each video; STQ as papers on VIPSeg quote it."""
         vpq = {f"{window} frames": evaluator.evaluate()["PQ"] for window, evaluator in self._windows.items()}
-        groups = {"vpq": {**vpq, "mean": _mean(vpq.values())}, "whole_videos": self._whole.evaluate()}
+        groups = {
+            "vpq": {**vpq, "mean": _mean(vpq.values())},
+            "whole_videos": self._whole.evaluate(),
+            "stq_of_vipseg_program": self._vipseg.evaluate(),
+        }
         samples = {
             "per_video": by_key(self.qualities(), keys),
             "stq_per_video": by_key(self._tracking.per_sample(), keys),
