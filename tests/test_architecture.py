@@ -16,7 +16,7 @@ ROWS = [
     {"__init__", "__main__", "cli", "app", "integrations"},
     {"api"},
     {"recipes"},
-    {"evaluation"},
+    {"evaluation", "export"},
     {"engine"},
     {"inference"},
     {"tasks"},

@@ -29,6 +29,7 @@ from video_mask2former.structures import ClipTarget
 
 CONFIG = Path(__file__).parents[1] / "configs" / "ytvis_2019" / "r50.yaml"
 GEMM_SIZE = 2048
+TRAINING_FORMS = ("ours", "bfloat16", "dense", "published")
 
 
 CPU = torch.device("cpu")
@@ -100,8 +101,9 @@ def smooth_frames(num_frames: int, size: tuple[int, int]) -> torch.Tensor:
 def measure_training_step(form: str, repeats: int = 3, device: torch.device = CPU) -> dict[str, float]:
     """One step (forward, loss, backward): R50, one clip of 2 frames of 360x640, 3 instances.
 
-    ``form``: "ours"; "dense", the mask logits of all queries and layers multiplied out, as published code holds them;
-    "published", that and the published form of the other operations (see ``published_form``).
+    ``form``: "ours"; "bfloat16", ours under autocast; "dense", mask logits of all queries and layers multiplied out,
+    as published code holds them; "published", that and the published form of the other operations (see
+    ``published_form``).
     """
     torch.manual_seed(0)
     config = load_config(CONFIG)
@@ -111,14 +113,16 @@ def measure_training_step(form: str, repeats: int = 3, device: torch.device = CP
     for index in range(3):
         masks[index, :, 60 + 60 * index : 160 + 60 * index, 100 + 120 * index : 250 + 120 * index] = True
     target = ClipTarget(torch.tensor([0, 5, 5]), masks).to(device)
-    if form != "ours":
+    is_ours = form in ("ours", "bfloat16")
+    if not is_ours:
         model = DenseModel(model)
     if form == "published":
         use_published_operations()
 
     def total_loss() -> torch.Tensor:
-        if form == "ours":
-            return torch.stack(list(criterion(model(frames), [target]).values())).sum()
+        if is_ours:
+            with torch.autocast(device.type, torch.bfloat16, enabled=form == "bfloat16"):
+                return torch.stack(list(criterion(model(frames), [target]).values())).sum()
         return DenseCriterion(criterion)(model(frames), [target])
 
     def step() -> None:
@@ -172,7 +176,7 @@ def watch_allocations() -> Iterator[list[float]]:
 def compare_training_steps(device: torch.device = CPU) -> dict[str, dict[str, float]]:
     """Each form in a process of its own, whose peak memory is then its own."""
     forms = {}
-    for form in ("ours", "dense", "published"):
+    for form in TRAINING_FORMS:
         command = [sys.executable, __file__, "--training-step", form, "--device", str(device)]
         forms[form] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return forms
@@ -180,7 +184,7 @@ def compare_training_steps(device: torch.device = CPU) -> dict[str, dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--training-step", choices=("ours", "dense", "published"), help="measure one form, print JSON")
+    parser.add_argument("--training-step", choices=TRAINING_FORMS, help="measure one form, print JSON")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", type=torch.device, default=CPU)
     arguments = parser.parse_args()

@@ -20,7 +20,7 @@ from video_mask2former._version import __version__
 
 if TYPE_CHECKING:
     from video_mask2former import ops
-    from video_mask2former.api import evaluate_model, evaluate_results, load, train
+    from video_mask2former.api import evaluate_model, evaluate_results, export_model, load, load_exported, train
     from video_mask2former.inference import InferenceSettings, segment_video, segment_videos, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import Segmenter, VideoMask2Former
@@ -48,7 +48,9 @@ _HOME = {
     "VideoMask2Former": "models",
     "evaluate_model": "api",
     "evaluate_results": "api",
+    "export_model": "api",
     "load": "api",
+    "load_exported": "api",
     "segment_video": "inference",
     "segment_videos": "inference",
     "stream_video": "inference",
@@ -69,7 +71,9 @@ __all__ = [
     "__version__",
     "evaluate_model",
     "evaluate_results",
+    "export_model",
     "load",
+    "load_exported",
     "ops",
     "segment_video",
     "segment_videos",

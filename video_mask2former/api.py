@@ -6,24 +6,27 @@ import contextlib
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from video_mask2former import distributed
-from video_mask2former.config import Config, Overrides, apply_overrides
+from video_mask2former.config import Config, Overrides, apply_overrides, config_from_mapping, to_mapping, to_yaml
 from video_mask2former.convert import HUGGINGFACE_CONFIG, Checkpoint, identify_format, read_checkpoint
 from video_mask2former.data.evaluation_sets import open_evaluation_set
 from video_mask2former.engine import TrainingResult
 from video_mask2former.evaluation.measurement import measure
 from video_mask2former.evaluation.prediction import predict_dataset
+from video_mask2former.export import ExportedModel, GraphFormat, GraphWriter, export_folder
+from video_mask2former.export.quantization import quantize_frame_step, sample_frames
 from video_mask2former.inference import InferenceSettings
 from video_mask2former.metrics import Report
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
 from video_mask2former.recipes.inference import build_settings
-from video_mask2former.recipes.model import build_model, load_into
+from video_mask2former.recipes.model import build_model, complete_config, load_into
 from video_mask2former.recipes.overrides import device_of, override
 from video_mask2former.recipes.source import config_of_checkpoint, read_config
 from video_mask2former.recipes.tasks import build_task
@@ -33,6 +36,7 @@ from video_mask2former.tasks.table import task_of_results
 logger = logging.getLogger(__name__)
 
 DEMO_NAME = "demo"
+EXPORTED_CONFIG = "config.yaml"  # in the folder of an exported model
 DEMO_WEIGHTS = Path(__file__).with_name("demo_model") / "model.safetensors"
 
 _CHECKPOINT_SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".safetensors"}
@@ -123,6 +127,76 @@ def load_with_config(
         )
         logger.info("%s\n%s", config if weights is None else weights, report.summary())
     return model.to(place).eval(), settings
+
+
+def export_model(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Overrides = (),
+    *,
+    output: str | os.PathLike[str],
+    format: GraphFormat = "onnx",
+    size: tuple[int, int] | None = None,
+    propagates: bool = False,
+    calibration: str | os.PathLike[str] | None = None,
+) -> ExportedModel:
+    """Write a model as graphs that run without this package, and open them.
+
+    ::
+
+        model = vm2f.export_model("demo", output="demo_onnx")
+        result = vm2f.segment_video(model, "in.mp4")
+
+    Args:
+        config: See :func:`load`.
+        weights: See :func:`load`.
+        overrides: See :func:`load`.
+        output: Folder to make. An export that is there is replaced.
+        format: ``onnx`` for ONNX files, ``torch`` for files of ``torch.export``.
+        size: Height and width of the frames that the graphs are traced with. Graphs of models on a ResNet or
+            EfficientNet take frames of any size, those of other models frames up to this one; None is a 16:9 frame as
+            the model is made for.
+        propagates: Also write the step that starts from queries of the window before, for trackers that hand them on.
+        calibration: A video, or a folder of images: the part that sees frames becomes 8-bit integers, scaled by
+            what these frames give. None keeps float32.
+
+    Raises:
+        FileNotFoundError: If a file, folder or name does not exist.
+        ImportError: If what writes ONNX is not installed.
+        ValueError: If the model cannot be exported, or the folder holds something else.
+    """
+    model, settings = load_with_config(config, weights, overrides, device="cpu")
+    writer = GraphWriter(model, form=format, size=size, propagates=propagates)
+    with export_folder(Path(output)) as folder, contextlib.ExitStack() as stack:
+        first = folder
+        if calibration is not None:
+            first = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        writer.write(first)
+        resolved = config_from_mapping(to_mapping(complete_config(settings)), str(output))
+        (first / EXPORTED_CONFIG).write_text(to_yaml(resolved), encoding="utf-8")
+        if calibration is not None:
+            quantize_frame_step(first, folder, sample_frames(calibration, *model.input_sides))
+    return ExportedModel(output)
+
+
+def load_exported(folder: str | os.PathLike[str], overrides: Overrides = ()) -> tuple[ExportedModel, Config]:
+    """What :func:`export_model` wrote, and the configuration of the model it was made of.
+
+    Args:
+        folder: The export.
+        overrides: Options of how it is run to change; those of the model are in the graphs.
+
+    Raises:
+        FileNotFoundError: If it is no such folder, or one of its files is missing.
+        ImportError: If what runs its graphs is not installed.
+        ValueError: If a file is malformed, or an override is one of the model.
+    """
+    model = ExportedModel(folder)
+    given = overrides if isinstance(overrides, Mapping) else [word.partition("=")[0] for word in overrides]
+    fixed = [name for name in given if name.split(".")[0] not in ("inference", "task", "tracker")]
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot be changed in an exported model; export {folder} again.")
+    return model, read_config(Path(folder) / EXPORTED_CONFIG, overrides)
 
 
 def train(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from video_mask2former.inference import InferenceSettings, VideoPredictor
+from video_mask2former.inference import InferenceSettings, SegmentationModel, VideoPredictor
 from video_mask2former.inference.outputs import FILE_NAMES, IMAGE_OVERLAY, OutputChoice
 from video_mask2former.inference.video_job import VideoJob
-from video_mask2former.models import Segmenter
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import Task
 
@@ -48,7 +47,7 @@ class AppModel:
         task: What is made of its masks.
     """
 
-    def __init__(self, model: Segmenter, settings: InferenceSettings, task: Task) -> None:
+    def __init__(self, model: SegmentationModel, settings: InferenceSettings, task: Task) -> None:
         self._model, self.settings, self._task = model, settings, task
 
     def answer(

@@ -34,3 +34,16 @@ def printable(name: str, length: int = MAX_NAME_LENGTH) -> str:
     """A name as it is shown to people: cut where it is long, with a mark for what would move a cursor or a line."""
     start = name[:length] + ("..." if len(name) > length else "")
     return start if start.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in start)
+
+
+def needs_extra(package: str, extra: str, what: str) -> ImportError:
+    """The error for a package that is not installed.
+
+    Args:
+        package: Its name.
+        extra: The extra of this package that brings it along.
+        what: What needs it, such as ``"tables are"``.
+    """
+    return ImportError(
+        f"{what} made with {package}, which is not installed. Run: pip install 'video-mask2former[{extra}]'"
+    )

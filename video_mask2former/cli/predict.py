@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_mask2former.cli.detectron2_overrides import move_into_flags, normalise_overrides
@@ -17,9 +18,9 @@ from video_mask2former.config.inference import PUBLISHED, InferenceSettings
 
 if TYPE_CHECKING:
     from video_mask2former.cli.predict_jobs import PredictTask
-    from video_mask2former.inference import VideoPredictor
+    from video_mask2former.config import Config
+    from video_mask2former.inference import SegmentationModel, VideoPredictor
     from video_mask2former.inference.outputs import OutputChoice
-    from video_mask2former.models import Segmenter
     from video_mask2former.tasks import Task
 
 _AFTER_STOP = "the same command goes on with what is left"
@@ -142,7 +143,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--config", metavar="C", help="configuration: a YAML file, or a name such as ytvis_2019/r50")
     group.add_argument(
-        "--weights", metavar="W", help="checkpoint; without it and --config, the model that ships with the project"
+        "--weights",
+        metavar="W",
+        help="checkpoint, or folder of an exported model; without it and --config, the model that ships with us",
+    )
+    group.add_argument(
+        "--runtime", choices=("torch", "onnx"), help="what runs the model (default: what its weights are for)"
     )
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     group.add_argument(
@@ -222,20 +228,27 @@ def _frame_rate(text: str | None) -> Fraction | None:
     return None if text is None else parse_frame_rate(text, "--frame-rate")
 
 
-def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmenter, InferenceSettings, Task]:
+def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[SegmentationModel, InferenceSettings, Task]:
     """The model, how it is run, and what is made of its masks.
 
     The configuration comes first, then what people want, then the given options, the flags last.
     """
     from video_mask2former import distributed
     from video_mask2former.api import bundled_weights, load_with_config
+    from video_mask2former.export import is_exported
     from video_mask2former.recipes.inference import build_settings
     from video_mask2former.recipes.tasks import build_task
     from video_mask2former.tasks import video_task
 
+    is_graphs = args.weights is not None and is_exported(Path(args.weights))
     device = distributed.choose_device(args.device, "--device")
     source, weights = (args.weights, None) if args.config is None else (args.config, args.weights)
-    if source is not None and weights is None and bundled_weights(source) is None:
+    if args.runtime == "onnx" and not is_graphs:
+        raise ValueError(
+            "--runtime onnx runs a model that was exported: make one with video-mask2former export --config "
+            f"{args.config or 'demo'} --output FOLDER, and give that folder with --weights."
+        )
+    if source is not None and not is_graphs and weights is None and bundled_weights(source) is None:
         raise ValueError(f"{source} has no weights to predict with: give them with --weights.")
     if args.task is not None:
         overrides = [f"task.name={args.task}", *overrides]
@@ -243,6 +256,9 @@ def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmente
     if not args.published:
         people = InferenceSettings()
         wanted = [*(f"inference.{name}={getattr(people, name)}" for name in PUBLISHED), *wanted]
+    if is_graphs:
+        graphs, config = _load_graphs(args, wanted)
+        return graphs, build_settings(config), video_task(build_task(config))
     try:
         model, config = load_with_config(source or "demo", weights, wanted, device=device)
     except FileNotFoundError as error:
@@ -253,6 +269,22 @@ def load_model(args: argparse.Namespace, overrides: list[str]) -> tuple[Segmente
             "with it if the checkpoint has no configuration inside."
         ) from error
     return model, build_settings(config), video_task(build_task(config))
+
+
+def _load_graphs(args: argparse.Namespace, overrides: list[str]) -> tuple[SegmentationModel, Config]:
+    """A model that was exported, run by what it was exported for."""
+    from video_mask2former.api import load_exported
+
+    if args.config is not None:
+        raise ValueError(f"{args.weights} is an exported model, with its configuration inside; leave --config out.")
+    graphs, config = load_exported(args.weights, overrides)
+    made_for = graphs.manifest["format"]
+    if args.runtime not in (None, made_for):
+        raise ValueError(
+            f"--runtime {args.runtime}: {args.weights} was exported for {made_for}. Export it with --format "
+            f"{args.runtime}."
+        )
+    return graphs, config
 
 
 def _identity(path: str | None) -> Any:

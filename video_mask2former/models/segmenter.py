@@ -159,7 +159,8 @@ class Segmenter(nn.Module, ABC):
         height = max(clip.shape[2] for clip in clips)
         width = max(clip.shape[3] for clip in clips)
         padded_height, padded_width = (
-            -(-side // self.size_divisibility) * self.size_divisibility for side in (height, width)
+            (side + self.size_divisibility - 1) // self.size_divisibility * self.size_divisibility
+            for side in (height, width)
         )
         device, dtype = self.pixel_mean.device, self.pixel_mean.dtype
         normalised = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -31,10 +32,13 @@ class Backbone(nn.Module, ABC):
     Attributes:
         feature_info: Channels and stride of each level, ``res2`` to ``res5``.
         recompute: Whether training recomputes activations in the backward pass to save memory.
+        is_convolutional: Whether nothing in it depends on the size of the frames, so that a graph traced with frames
+            of one size takes those of any.
     """
 
     feature_info: dict[str, FeatureInfo]
     recompute: bool = False
+    is_convolutional: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, frames: Tensor) -> dict[str, Tensor]:

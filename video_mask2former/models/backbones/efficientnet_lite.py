@@ -31,6 +31,8 @@ class EfficientNetLite0(Backbone):
     trained so.
     """
 
+    is_convolutional = True
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = _ConvNorm(3, _STEM_CHANNELS, kernel_size=3, stride=2)

@@ -23,6 +23,8 @@ class ResNet(Backbone):
             deeplab stem have 1, 2, 4.
     """
 
+    is_convolutional = True
+
     def __init__(
         self,
         depth: Literal[50, 101] = 50,
