@@ -92,3 +92,29 @@ def test_what_is_pasted_is_known_and_the_rest_stays_unknown() -> None:
     result = paste_instances(base, other, np.random.default_rng(0))
     assert torch.equal(result.target.ignored, result.frames[:, 0] != 200) and not result.target.ignored.all()
     assert result.target.labelled_classes.tolist() == [2]
+
+
+def test_pasted_instances_can_be_made_to_touch_their_class() -> None:
+    base = sample_of(50, torch.cat([square(60, 90, 20, 40, 12), square(60, 90, 2, 2, 6)]), label=1)
+    base = dataclasses.replace(base, target=dataclasses.replace(base.target, labels=torch.tensor([1, 2])))
+    other = sample_of(200, square(60, 90, 30, 5, 10), label=1)
+    other = dataclasses.replace(other, video_id=7)
+    touching = {0.0: 0, 1.0: 0}
+    for probability in touching:
+        for seed in range(30):
+            result = paste_instances(base, other, np.random.default_rng(seed), probability)
+            frame = result.target.masks[:, 0]
+            wide = torch.nn.functional.max_pool2d(frame[-1:].float(), 5, stride=1, padding=2)[0] > 0
+            touching[probability] += len(frame) == 3 and bool((wide & base.target.masks[0, 0]).any())
+    assert touching[1.0] == 30
+    assert touching[0.0] < 15
+
+
+def test_where_nothing_of_their_class_is_seen_they_come_anywhere() -> None:
+    base = sample_of(50, square(24, 28, 2, 2, 6), label=1)
+    other = sample_of(200, square(24, 28, 8, 10, 6), label=2)
+    tops = set()
+    for seed in range(10):
+        pasted = paste_instances(base, other, np.random.default_rng(seed), 1.0).frames[0, 0] == 200
+        tops |= {int(pasted.any(dim=1).int().argmax())} if pasted.any() else set()
+    assert len(tops) > 3

@@ -53,6 +53,9 @@ class DataConfig(Section):
     copy_paste_probability: float = option(
         0.0, "Chance that instances of another clip are pasted into a clip.", at_least=0, at_most=1
     )
+    touching_probability: float = option(
+        0.0, "Chance that one of the pasted instances touches an instance of its class.", at_least=0, at_most=1
+    )
     num_workers: int = option(4, "Worker processes that read and transform.", at_least=0)
     prefetch_factor: int = option(2, "Batches that each worker prepares ahead.", at_least=1)
 

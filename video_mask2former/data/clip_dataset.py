@@ -50,6 +50,8 @@ class ClipDataset(Dataset[ClipSample]):
         empty_clips: "resample" draws another clip where no instance is visible, of the same video first and of
             others then, and leaves out videos without instances; "keep" trains on empty clips as well.
         copy_paste_probability: Chance that instances of another clip are pasted.
+        touching_probability: Chance that what is pasted touches an instance of its class; see
+            :func:`~video_mask2former.data.copy_paste.paste_instances`.
     """
 
     max_draws = 12
@@ -65,6 +67,7 @@ class ClipDataset(Dataset[ClipSample]):
         transform: Transform,
         empty_clips: Literal["resample", "keep"] = "resample",
         copy_paste_probability: float = 0.0,
+        touching_probability: float = 0.0,
     ) -> None:
         if not annotations.has_annotations:
             raise ValueError(f"{annotations.path} has no annotations to train on: those of this set are hidden.")
@@ -75,6 +78,7 @@ class ClipDataset(Dataset[ClipSample]):
         self.transform = transform
         self.keep_empty = empty_clips == "keep"
         self.copy_paste_probability = copy_paste_probability
+        self.touching_probability = touching_probability
         usable = np.arange(len(annotations)) if self.keep_empty else annotations.annotated_videos()
         if not len(usable):
             raise ValueError(f"{annotations.path} has no video with an instance to train on.")
@@ -93,7 +97,7 @@ class ClipDataset(Dataset[ClipSample]):
         if rng.random() < self.copy_paste_probability:
             other = self._draw(int(rng.integers(len(self))), rng)
             if other.video_id != sample.video_id:  # an instance has one place in a clip
-                sample = paste_instances(sample, other, rng)
+                sample = paste_instances(sample, other, rng, self.touching_probability)
         return replace(sample, target=replace(sample.target, point_seed=int(rng.integers(2**31))))
 
     def _draw(self, index: int, rng: np.random.Generator) -> ClipSample:

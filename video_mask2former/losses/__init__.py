@@ -1,6 +1,7 @@
 """Matching and losses over clips."""
 
 from video_mask2former.losses.base import CombinedCriterion, Criterion, Loss
+from video_mask2former.losses.centres import CentreLoss
 from video_mask2former.losses.class_queries import ClassQueryCriterion
 from video_mask2former.losses.contrastive import ContrastiveLoss
 from video_mask2former.losses.criterion import LossNormalizer, SetCriterion
@@ -27,6 +28,7 @@ CRITERIA: dict[str, type[Criterion]] = {
 }
 LOSSES: dict[str, type[Loss]] = {
     "contrastive": ContrastiveLoss,
+    "centres": CentreLoss,
     "panoptic_quality": PanopticQuality,
     "instance_discrimination": InstanceDiscrimination,
 }

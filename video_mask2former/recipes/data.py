@@ -90,6 +90,7 @@ def build_training_dataset(config: DataConfig, name: str) -> ClipDataset:
         transform=build_transform(config, is_of_images=annotations.is_of_images),
         empty_clips=config.empty_clips,
         copy_paste_probability=config.copy_paste_probability,
+        touching_probability=config.touching_probability,
     )
 
 

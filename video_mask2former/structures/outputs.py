@@ -39,6 +39,8 @@ class ClipOutput(ShownByShape):
         pixel_features: Those of :class:`ClipFeatures`.
         semantic_logits: Class of each pixel from a head of its own, ``(B, T, K + 1, h, w)``, "nothing" last; for
             training.
+        centre_logits: Logit that the centre of an object of each class is there, at stride 8, ``(B, T, K, h, w)``; for
+            training.
         guide: What an earlier stage predicts of the same queries, by which a criterion may match them while they are
             still poor; for training.
     """
@@ -57,6 +59,7 @@ class ClipOutput(ShownByShape):
     contrast_embeddings: Tensor | None = None
     pixel_features: Tensor | None = None
     semantic_logits: Tensor | None = None
+    centre_logits: Tensor | None = None
     guide: ClipOutput | None = None
 
     def __post_init__(self) -> None:
@@ -104,7 +107,11 @@ class ClipOutput(ShownByShape):
                 f"expected a batch of clips of one frame each, a multiple of {num_frames = } of them, got "
                 f"{len(self.class_logits)} clips of {self.mask_logits.features.shape[1]} frames."
             )
-        features = _OnceEach(lambda value: value.squeeze(1).unflatten(0, (-1, num_frames)))
+
+        def join_frames(value: Tensor) -> Tensor:
+            return value.squeeze(1).unflatten(0, (-1, num_frames))
+
+        features = _OnceEach(join_frames)
 
         def join(output: ClipOutput, auxiliary: tuple[ClipOutput, ...]) -> ClipOutput:
             embeddings = output.mask_logits.embeddings
@@ -124,9 +131,8 @@ class ClipOutput(ShownByShape):
                 frame_class_logits=logits,
                 frame_embeddings=query_embeddings,
                 frame_queries=queries,
-                contrast_embeddings=_map_optional(
-                    output.contrast_embeddings, lambda value: value.squeeze(1).unflatten(0, (-1, num_frames))
-                ),
+                contrast_embeddings=_map_optional(output.contrast_embeddings, join_frames),
+                centre_logits=_map_optional(output.centre_logits, join_frames),
             )
 
         return join(self, tuple(join(earlier, ()) for earlier in self.auxiliary))
@@ -173,7 +179,7 @@ class ClipOutput(ShownByShape):
 
 
 _FRAME_FIELDS = ("frame_class_logits", "frame_embeddings", "frame_queries", "contrast_embeddings")
-_MAP_FIELDS = ("pixel_features", "semantic_logits")
+_MAP_FIELDS = ("pixel_features", "semantic_logits", "centre_logits")
 _OPTIONAL_FIELDS = (*_FRAME_FIELDS, *_MAP_FIELDS, "class_scores")
 
 

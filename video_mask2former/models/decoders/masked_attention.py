@@ -75,23 +75,26 @@ class MaskedAttentionDecoder(Decoder):
         Raises:
             ValueError: If ``initial_queries`` has another shape.
         """
-        batch = features.pixels.shape[0]
-        memory = self._memory(features)
-        level_masks = _level_mask_features(features)
-        query_embed = self.query_embed.weight
-        queries = self.query_feat.weight.expand(batch, -1, -1)
+        queries = self.query_feat.weight.expand(features.pixels.shape[0], -1, -1)
         if initial_queries is not None:
             if initial_queries.shape != queries.shape:
                 raise ValueError(
                     f"initial_queries must be (B, Q, C) = {tuple(queries.shape)}, got {tuple(initial_queries.shape)}."
                 )
             queries = initial_queries
-        outputs = [self._predict(queries, features)]
+        return self._decode(features, QueryStart(queries, self.query_embed.weight))
+
+    def _decode(self, features: ClipFeatures, start: QueryStart) -> ClipOutput:
+        """All predictions, from what the queries start as."""
+        memory = self._memory(features)
+        level_masks = _level_mask_features(features)
+        queries = start.queries
+        outputs = [self._predict(queries, features, start)]
         for index, layer in enumerate(self.layers):
             level = index % NUM_LEVELS
             may_attend = attention_mask(outputs[-1].mask_logits.embeddings, level_masks[level])
-            queries = run_layer(layer, queries, query_embed, memory[level], may_attend, recompute=self.recompute)
-            outputs.append(self._predict(queries, features))
+            queries = run_layer(layer, queries, start.positions, memory[level], may_attend, recompute=self.recompute)
+            outputs.append(self._predict(queries, features, start))
         return self._with_auxiliary(outputs)
 
     def _memory(self, features: ClipFeatures) -> list[LevelMemory]:
@@ -110,10 +113,10 @@ class MaskedAttentionDecoder(Decoder):
             memory.append(LevelMemory(tokens, embed, plane, time))
         return memory
 
-    def _predict(self, queries: Tensor, features: ClipFeatures) -> ClipOutput:
+    def _predict(self, queries: Tensor, features: ClipFeatures, start: QueryStart) -> ClipOutput:
         """Class and mask embedding of each query."""
         embeddings = self.norm(queries)
-        mask_embeddings = self.mask_embed(embeddings)
+        mask_embeddings = self._mask_embeddings(embeddings, start)
         return ClipOutput(
             class_logits=self.class_embed(embeddings),
             mask_logits=MaskLogits(mask_embeddings.to(features.pixels.dtype), features.pixels),
@@ -122,6 +125,11 @@ class MaskedAttentionDecoder(Decoder):
             frame_size=features.frame_size,
             padded_size=features.padded_size,
         )
+
+    def _mask_embeddings(self, embeddings: Tensor, start: QueryStart) -> Tensor:
+        """Mask embedding of each LayerNormed query, ``(B, Q, mask_dim)``; ``start`` is for decoders built on this."""
+        mask_embeddings: Tensor = self.mask_embed(embeddings)
+        return mask_embeddings
 
     @staticmethod
     def _with_auxiliary(outputs: list[ClipOutput]) -> ClipOutput:
@@ -135,6 +143,21 @@ class MaskedAttentionDecoder(Decoder):
             last.padded_size,
             auxiliary=tuple(outputs[:-1]),
         )
+
+
+@dataclass(frozen=True)
+class QueryStart:
+    """What the queries of a batch of clips start as.
+
+    Attributes:
+        queries: ``(B, Q, C)``.
+        positions: Added to the queries wherever they attend, ``(Q, C)`` or ``(B, Q, C)``.
+        centres: Where each query was born, where it was born at a pixel, ``(B, Q, 2)``.
+    """
+
+    queries: Tensor
+    positions: Tensor
+    centres: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +217,7 @@ class DecoderLayer(nn.Module):
 
         Args:
             queries: ``(B, Q, C)``.
-            query_embed: Learned position of each query, ``(Q, C)``.
+            query_embed: Position of each query, ``(Q, C)`` or ``(B, Q, C)``.
             memory: One level.
             may_attend: True where a query may attend, ``(B, Q, T * h * w)`` bool.
 
@@ -226,7 +249,8 @@ def attention_mask(mask_embeddings: Tensor, level_mask_features: Tensor) -> Tens
     Returns:
         True where a query may attend, ``(B, Q, T * h * w)`` bool.
     """
-    is_foreground = torch.bmm(mask_embeddings, level_mask_features) >= 0
+    with torch.autocast(mask_embeddings.device.type, enabled=False):  # in the precision of the features that come in
+        is_foreground = torch.bmm(mask_embeddings, level_mask_features) >= 0
     return is_foreground | ~is_foreground.any(dim=-1, keepdim=True)
 
 
