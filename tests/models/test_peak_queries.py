@@ -108,15 +108,22 @@ def test_queries_of_another_clip_have_no_pixel_here():
 
 
 def test_windows_keep_their_precision_in_half_precision():
-    decoder, features = make_decoder(), make_features()
+    decoder, features = make_decoder(num_queries=1), make_features(batch=1)
+    decoder.centre_embed = Ramp()
+    decoder.mask_embed = Nothing()
     with torch.no_grad():
         decoder.window_embed.bias[2:] = 20.0
-    expected = decoder(features).mask_logits
+    expected = decoder(features).mask_logits.dense()
     with torch.autocast("cpu", torch.bfloat16):
         output = decoder(features).mask_logits
-    assert output.features.dtype == output.embeddings.dtype == torch.float32
-    highest = [logits.dense().flatten(2).argmax(dim=2) for logits in (expected, output)]
-    assert (highest[0] == highest[1]).float().mean() > 0.8
+    torch.testing.assert_close(output.dense(), expected, atol=0.2, rtol=0.02)
+
+
+class Nothing(nn.Module):
+    """Mask embeddings that leave everything to the window."""
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(embeddings[..., :16])
 
 
 def test_a_configuration_trains_it(small_config, clip_maker):

@@ -14,6 +14,7 @@ from video_mask2former.models.decoders import Decoder
 from video_mask2former.models.pixel_decoders import PixelDecoder
 from video_mask2former.models.segmenter import FrameOptions, Segmenter
 from video_mask2former.models.split_masks import split_masks
+from video_mask2former.models.suppress_duplicates import suppress_duplicates
 from video_mask2former.option_values import Share
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
@@ -28,6 +29,9 @@ class VideoMask2Former(Segmenter):
         split_share: Outside of training, each connected part of a mask that has at least this share of the area of the
             largest becomes an object of its own (:mod:`~video_mask2former.models.split_masks`): for models that do not
             tell neighbours of one class apart. 0, as published, leaves masks as they are.
+        duplicate_iou: Outside of training, a query whose mask has an IoU above this with that of a more certain query
+            of its class becomes "no object" (:mod:`~video_mask2former.models.suppress_duplicates`): for models whose
+            queries are born at pixels. 1, as published, leaves all queries as they are.
         frame_options: See :class:`Segmenter`.
     """
 
@@ -40,6 +44,7 @@ class VideoMask2Former(Segmenter):
         decoder: Decoder,
         *,
         split_share: Share = 0.0,
+        duplicate_iou: Share = 1.0,
         **frame_options: Unpack[FrameOptions],
     ) -> None:
         super().__init__(decoder.num_classes, **frame_options)
@@ -49,6 +54,7 @@ class VideoMask2Former(Segmenter):
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
         self.split_share = split_share
+        self.duplicate_iou = duplicate_iou
 
     @property
     def num_queries(self) -> int:
@@ -96,4 +102,8 @@ class VideoMask2Former(Segmenter):
             initial_queries: Start from these queries, ``(B, Q, C)``, instead of the learned ones.
         """
         output: ClipOutput = self.decoder(features, initial_queries)
-        return split_masks(output, self.split_share) if self.split_share and not self.training else output
+        if self.training:
+            return output
+        if self.duplicate_iou < 1:
+            output = suppress_duplicates(output, self.duplicate_iou)
+        return split_masks(output, self.split_share) if self.split_share else output
