@@ -25,6 +25,8 @@ def silenced(output: ClipOutput, min_iou: float = 0.5) -> list[bool]:
     result = suppress_duplicates(output, min_iou)
     is_silent = result.class_logits[0].softmax(dim=1)[:, -1] > 0.99
     assert torch.equal(result.class_logits[0][~is_silent], output.class_logits[0][~is_silent])
+    assert torch.equal(result.mask_logits.dense()[0][~is_silent], output.mask_logits.dense()[0][~is_silent])
+    assert not (result.mask_logits.dense()[0][is_silent] > 0).any()
     return is_silent.tolist()
 
 

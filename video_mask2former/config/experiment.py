@@ -21,6 +21,7 @@ class Config(Section):
     tracker: PartConfig | None = option(
         None,
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
+        "motion (similarity, and boxes where they are expected), "
         "propagate (queries that start the next window), minvis (the published rule), bytetrack and others on "
         "boxes, a learned one, or module:Class; null is overlap where windows overlap, else query.",
     )

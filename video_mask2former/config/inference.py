@@ -55,6 +55,7 @@ class InferenceSettings(Section):
     tracker: TrackerChoice | None = option(
         None,
         "What gives objects their ids across windows: query (similarity of queries), overlap (masks on shared frames), "
+        "motion (similarity, and boxes where they are expected), "
         "propagate (queries that start the next window), minvis (the published rule), bytetrack, ocsort, botsort, sort "
         "(boxes; package trackers), or module:Class, a custom tracker; by default overlap where windows overlap, else "
         "query.",

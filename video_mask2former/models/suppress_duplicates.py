@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.structures import ClipOutput
 
 _SILENT = 20.0  # logit of "no object" above those of the classes
@@ -19,7 +20,7 @@ _SILENT = 20.0  # logit of "no object" above those of the classes
 
 @torch.no_grad()
 def suppress_duplicates(output: ClipOutput, min_iou: float) -> ClipOutput:
-    """Turn each query into "no object" whose mask is that of a more certain query of the same class.
+    """Turn each query into "no object" without a mask whose mask is that of a more certain query of the same class.
 
     Args:
         output: Of any model; its last prediction changes, with the number of its queries as it was.
@@ -32,7 +33,14 @@ def suppress_duplicates(output: ClipOutput, min_iou: float) -> ClipOutput:
     )
     silent = F.one_hot(torch.tensor(output.num_classes), output.num_classes + 1) * _SILENT
     silent = silent.to(output.class_logits)
-    return replace(output, class_logits=torch.where(is_duplicate[..., None], silent, output.class_logits))
+    # Trackers take part in nothing without a mask: an embedding like that of the object must not continue its track.
+    embeddings = output.mask_logits.embeddings
+    is_empty = is_duplicate[..., None] if embeddings.ndim == 3 else is_duplicate[:, None, :, None]
+    return replace(
+        output,
+        class_logits=torch.where(is_duplicate[..., None], silent, output.class_logits),
+        mask_logits=MaskLogits(embeddings.masked_fill(is_empty, 0.0), output.mask_logits.features),
+    )
 
 
 def _duplicates(scores: Tensor, labels: Tensor, masks: Tensor, *, min_iou: float) -> Tensor:

@@ -9,6 +9,7 @@ from video_mask2former.tracking.ctvis import CTVISTracker
 from video_mask2former.tracking.detections import Detections, find_detections
 from video_mask2former.tracking.genvis import GenvisTracker
 from video_mask2former.tracking.learned import LearnedTracker
+from video_mask2former.tracking.motion import MotionTracker
 from video_mask2former.tracking.overlap_stitching import OverlapTracker
 from video_mask2former.tracking.query_matching import MinVISTracker, QueryTracker
 from video_mask2former.tracking.query_propagation import PropagationTracker
@@ -27,6 +28,7 @@ TRACKERS: dict[str, type[Tracker]] = {
     "ocsort": OCSortTracker,
     "botsort": BoTSortTracker,
     "sort": SortTracker,
+    "motion": MotionTracker,
 }
 LEARNED_TRACKERS: dict[str, type[LearnedTracker]] = {
     "dvis": DVISTracker,
@@ -47,6 +49,7 @@ __all__ = [
     "GenvisTracker",
     "LearnedTracker",
     "MinVISTracker",
+    "MotionTracker",
     "OCSortTracker",
     "OverlapTracker",
     "PropagationTracker",
