@@ -26,6 +26,7 @@ from video_mask2former.engine import (
     TrainingLog,
     TrainingPlan,
     parameter_groups,
+    shard,
 )
 from video_mask2former.structures import ClipTarget
 
@@ -38,6 +39,7 @@ class ToyModel(nn.Module):
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU())
+        self.register_buffer("shift", torch.zeros(1), persistent=False)
         self.head = nn.Linear(4, 1)
         self.dropout = nn.Dropout(dropout)
 
@@ -118,12 +120,14 @@ def make_trainer(
     bad_calls: Sequence[int] = (),
     learning_rate: float = 1e-2,
     loader: Any = None,
+    sharded: bool = False,
     **plan: Any,
 ) -> Trainer:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     model = ToyModel(dropout)
+    outline = shard(model) if sharded else None
     torch.manual_seed(100 + distributed.rank())
     groups = parameter_groups(model, learning_rate=learning_rate, weight_decay=0.05, backbone_multiplier=0.1)
     max_steps = plan.get("max_steps", 8)
@@ -148,6 +152,7 @@ def make_trainer(
         ema=ExponentialMovingAverage(model, 0.9) if ema else None,
         evaluate=evaluate,
         metadata={"config": {"model": {"name": "toy"}}},
+        outline=outline,
     )
 
 
@@ -163,6 +168,25 @@ def train_on_ranks(runs: Sequence[tuple[str, dict[str, Any], bool]]) -> int:
         torch.save(trainer.model.state_dict(), f"{folder}_rank{distributed.rank()}.pth")
         distributed.barrier()
     return 0
+
+
+def train_from_configuration(runs: Sequence[tuple[str, Mapping[str, Any], str]]) -> int:
+    """What each rank does: trainings from a configuration, given as its name, options and folder."""
+    import video_mask2former as vm2f
+
+    for name, options, folder in runs:
+        vm2f.train(name, overrides=options, output=folder, device="cpu")
+        distributed.barrier()
+    return 0
+
+
+def save_weights(path: str, model: nn.Module, step: int) -> dict[str, float]:
+    """An evaluation that only one rank has the time for."""
+    if distributed.is_main_process():
+        with torch.no_grad():
+            model([torch.zeros(2, 3, 8, 8, dtype=torch.uint8)])
+        torch.save(dict(model.state_dict()), path)
+    return {"AP": float(step)}
 
 
 def report_collectives(folder: str) -> int:

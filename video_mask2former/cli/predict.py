@@ -27,8 +27,8 @@ _AFTER_STOP = "the same command goes on with what is left"
 _DESCRIPTION = """\
 Find and track the objects of videos. Each input gets a folder DIR/<stem> with overlay.mp4, viewer.html, tracks.json,
 results.json and contact_sheet.png. Inputs that are done are skipped, so that the same command takes up a run that was
-stopped; one that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes.
-Inputs and DIR may be in a store: s3://bucket/folder, gs://..., az://...
+stopped; one that fails is reported, and the others go on. Under torchrun the inputs are spread over the processes,
+with --ray over a cluster. Inputs and DIR may be in a store: s3://bucket/folder, gs://..., az://...
 
 The defaults are for people: online mode, scores from 0.5, one label for each object. --published takes these options
 from the configuration, whose defaults are the protocol of the published numbers; all others always come from there.
@@ -37,7 +37,7 @@ examples:
   video-mask2former predict street.mp4 --output out
   video-mask2former predict videos/ --output out --config ytvis_2019/r50 --weights model_final.pkl --device cuda
   video-mask2former predict a.mp4 b.mkv frames/ --output out --classes person,dog --top-k 5 --masks
-  video-mask2former predict s3://bucket/videos/ --output s3://bucket/out
+  video-mask2former predict s3://bucket/videos/ --output s3://bucket/out --ray auto
   torchrun --nproc-per-node 4 -m video_mask2former predict videos/ --output out
 """
 
@@ -75,6 +75,14 @@ def run(args: argparse.Namespace) -> int:
     inputs = find_inputs(words)
     check_range(args.start, args.end, args.every)
     _check_cameras(inputs, args)
+    if args.ray is not None:
+        from video_mask2former.cli.predict_ray import run_on_ray
+
+        with logging_redirect_tqdm(), stopped_by_signals(_AFTER_STOP):
+            num_failed = run_on_ray(args, overrides, inputs)
+        if num_failed:
+            print(f"{num_failed} of {len(inputs)} inputs failed, see above.")
+        return int(num_failed > 0)
     request, predictor = prepare(args, overrides)
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with logging_redirect_tqdm(), stopped_by_signals(_AFTER_STOP), _process_group():
@@ -135,6 +143,15 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=int, metavar="N", help="index of the frame to stop before")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every n-th frame (default: 1)")
     parser.add_argument("--frame-rate", metavar="R", help="frames a second of images, such as 30000/1001 (default: 25)")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="spread the inputs over a Ray cluster: its address (auto finds the one of this machine), or local for the "
+        "GPUs or cores of this machine",
+    )
+    parser.add_argument(
+        "--ray-workers", type=int, metavar="N", help="processes that run the model (default: one a GPU, or a core)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="predict again what is done")
 
 

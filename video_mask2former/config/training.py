@@ -52,6 +52,11 @@ class TrainingConfig(Section):
     )
     ema_decay: float = option(0.0, "Decay of a moving average of the weights; 0 is none.", at_least=0, at_most=1)
     compile: bool = option(False, "Compile the model with torch.compile.")
+    sharding: Literal["none", "fsdp2"] = option(
+        "none",
+        "Where several processes train: none gives each a whole copy of the model, fsdp2 splits weights, gradients and "
+        "optimizer state over them, for models that do not fit a GPU. Checkpoints are whole in both.",
+    )
     output: str = option("output", "Folder of checkpoints, logs and pictures.")
     checkpoint_period: int = option(1000, "Steps between checkpoints.", at_least=1)
     keep_checkpoints: int = option(2, "How many of the newest checkpoints stay.", at_least=1)

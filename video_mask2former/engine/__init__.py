@@ -9,6 +9,7 @@ from video_mask2former.engine.layer_decay import layerwise_parameter_groups
 from video_mask2former.engine.logging import TrainingLog, log_to_file, read_records
 from video_mask2former.engine.optimizer import LearningRateSchedule, clip_gradient_norm, freeze, parameter_groups
 from video_mask2former.engine.plan import TrainingPlan, TrainingResult
+from video_mask2former.engine.sharding import shard
 from video_mask2former.engine.trainer import Trainer
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "parameter_groups",
     "read_records",
     "save_state",
+    "shard",
 ]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from video_mask2former.engine.sharding import split_like
+
 
 class ExponentialMovingAverage:
     """``average = decay * average + (1 - decay) * weights`` after every step.
@@ -70,4 +72,4 @@ class ExponentialMovingAverage:
             )
         self._num_updates = state["num_updates"]
         for name, average in self._averages.items():
-            average.copy_(saved[name])
+            average.copy_(split_like(saved[name], average))

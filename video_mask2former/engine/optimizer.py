@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _NormBase
 
 # _NormBase is the root of every BatchNorm and InstanceNorm.
@@ -110,7 +111,8 @@ def clip_gradient_norm(model: nn.Module, max_norm: float) -> Tensor:
         The norm before scaling, one number; not finite if any gradient is not.
     """
     limit = max_norm if max_norm > 0 else math.inf
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,11 @@ import logging
 import math
 import operator
 import time
-import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from video_mask2former import distributed
 from video_mask2former.engine.checkpoint import CheckpointFolder, save_state
@@ -24,6 +22,14 @@ from video_mask2former.engine.optimizer import clip_gradient_norm
 from video_mask2former.engine.plan import Batch, Criterion, Evaluate, Loader, TrainingPlan, TrainingResult
 from video_mask2former.engine.precision import Precision, to_float32
 from video_mask2former.engine.random_state import random_state, random_state_kept, set_random_state
+from video_mask2former.engine.sharding import (
+    load_model_state,
+    load_optimizer_state,
+    whole_model,
+    whole_state,
+    without_reduction,
+    wrap,
+)
 from video_mask2former.engine.stopping import StopRequest, sigterm_withheld
 from video_mask2former.engine.truncated import chunk_losses
 from video_mask2former.structures import ClipTarget
@@ -51,6 +57,8 @@ class Trainer:
         ema: Moving average of the model's weights, which is then what is evaluated and exported.
         evaluate: Maps the model, in evaluation mode, and the step to metrics; called on every rank.
         metadata: Plain values stored in every file, such as the configuration.
+        outline: What :func:`~video_mask2former.engine.sharding.shard` returned, where the model is split over the
+            ranks.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Trainer:
         ema: ExponentialMovingAverage | None = None,
         evaluate: Evaluate | None = None,
         metadata: Mapping[str, Any] | None = None,
+        outline: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.criterion = criterion
@@ -79,6 +88,7 @@ class Trainer:
         self.ema = ema
         self.evaluate = evaluate
         self.metadata = dict(metadata or {})
+        self.outline = outline
         self.step = 0
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
@@ -87,7 +97,7 @@ class Trainer:
         self._metrics: dict[str, float] = {}
         self._best_value: float | None = None
         self._precision = Precision(plan.dtype, device)
-        self._network = _wrap(model, device, plan.use_compile)
+        self._network = wrap(model, device, plan.use_compile)
 
     def train(self) -> TrainingResult:
         """Train from the current step to the last, or until a signal.
@@ -137,10 +147,10 @@ class Trainer:
         """The whole state of the run, with the random state of every rank; call it on every rank."""
         return self.metadata | {
             "iteration": self.step,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole_state(self.model.state_dict()),
+            "optimizer": whole_state(self.optimizer.state_dict()),
             "scaler": self._precision.scaler.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
+            "ema": None if self.ema is None else whole_state(self.ema.state_dict()),
             "loader": self.loader.state_dict(),
             "log": self.log.state_dict(),
             "random": distributed.gather_objects(random_state()),
@@ -160,8 +170,8 @@ class Trainer:
         """
         options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_model_state(self.model, state["model"])
+            load_optimizer_state(self.optimizer, state["optimizer"])
         except (RuntimeError, ValueError) as error:
             cause = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise ValueError(
@@ -261,7 +271,7 @@ class Trainer:
             normalizer: Of the whole batch.
             reduces: Whether gradients are averaged over the ranks afterwards.
         """
-        without_reduction = functools.partial(_without_reduction, self._network)
+        on_its_rank = functools.partial(without_reduction, self._network)
         if self.plan.propagation_frames:
             yield from chunk_losses(
                 self._network,
@@ -271,11 +281,11 @@ class Trainer:
                 normalizer,
                 chunk=self.plan.propagation_frames,
                 autocast=self._precision.autocast,
-                without_reduction=without_reduction,
+                without_reduction=on_its_rank,
                 reduces=reduces,
             )
             return
-        with contextlib.nullcontext() if reduces else without_reduction():
+        with contextlib.nullcontext() if reduces else on_its_rank():
             with self._precision.autocast():
                 output = self._network(frames)
             yield self.criterion(to_float32(output), targets, normalizer)
@@ -325,7 +335,8 @@ class Trainer:
             stack.enter_context(_evaluation_mode(self.model))
             if self.ema is not None:
                 stack.enter_context(self.ema.in_model())
-            self._metrics = dict(distributed.broadcast_object(self.evaluate(self.model, self.step)))
+            model = self.model if self.outline is None else whole_model(self.outline, self.model)
+            self._metrics = dict(distributed.broadcast_object(self.evaluate(model, self.step)))
         self._evaluated_step, self._saved_step = self.step, -1
         self.log.evaluation(self.step, self._metrics)
         if self.plan.best_metric not in self._metrics:
@@ -343,32 +354,16 @@ class Trainer:
         with contextlib.nullcontext() if self.ema is None else self.ema.in_model():
             state = self.metadata | {
                 "iteration": self.step,
-                "model": self.model.state_dict(),
+                "model": whole_state(self.model.state_dict()),
                 "metrics": self._metrics if self._evaluated_step == self.step else {},
             }
             if distributed.is_main_process():
                 save_state(self.checkpoints.folder / name, state)
 
 
-def _wrap(model: nn.Module, device: torch.device, use_compile: bool) -> nn.Module:
-    """The model as it is called in training; its parameters are the model's own."""
-    network = cast(nn.Module, torch.compile(model)) if use_compile else model
-    if not distributed.is_distributed():
-        return network
-    # Depthwise convolutions in channels-last have gradients in another layout, which costs a copy and no more.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    device_ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
-
-
 def _agreed(stop: StopRequest) -> int:
     """The signal that any rank has received, 0 if none has."""
     return int(distributed.all_reduce_max(float(stop.signal_number)))
-
-
-def _without_reduction(network: nn.Module) -> contextlib.AbstractContextManager[Any]:
-    """Gradients stay on their rank: more are to be added before they are averaged."""
-    return network.no_sync() if isinstance(network, DistributedDataParallel) else contextlib.nullcontext()
 
 
 def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from video_mask2former.engine import (
     layerwise_parameter_groups,
     log_to_file,
     parameter_groups,
+    shard,
 )
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes.data import build_training_loader
@@ -131,6 +132,7 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
     if options.freeze:
         logger.info("%d parameters are frozen: %s", freeze(model, options.freeze), ", ".join(options.freeze))
     model.train()  # after freezing: whole stages that are frozen run as in evaluation
+    outline = _shard(model, options) if options.sharding == "fsdp2" else None
     trainer = Trainer(
         model,
         build_criterion(config).to(device),
@@ -143,10 +145,19 @@ def build_trainer(config: Config, output: Path, device: torch.device, *, has_sta
         ema=ExponentialMovingAverage(model, options.ema_decay) if options.ema_decay else None,
         evaluate=validation,
         metadata={"config": to_mapping(complete_config(config)), "class_names": list(model.class_names)},
+        outline=outline,
     )
     # Initial weights are the same on every rank; dropped paths are each rank's own.
     torch.manual_seed(options.seed + 1 + distributed.rank())
     return trainer
+
+
+def _shard(model: Segmenter, options: TrainingConfig) -> torch.nn.Module:
+    if options.compile or options.amp_dtype == "float16":
+        raise ValueError(
+            "training.sharding=fsdp2 goes neither with training.compile nor with amp_dtype float16. Use bfloat16."
+        )
+    return shard(model)
 
 
 def build_optimizer(options: TrainingConfig, model: Segmenter) -> torch.optim.AdamW:
