@@ -115,3 +115,16 @@ def test_frames_of_a_folder_in_a_store_are_a_video(memory):
         ("memory://clips/street", "street")
     ]
     assert [entry.source for entry in find_inputs(["memory://none/*.mp4"])] == ["memory://none/*.mp4"]
+
+
+def test_a_checkpoint_is_read_from_a_store(memory):
+    import torch
+
+    from video_mask2former.convert import read_checkpoint
+
+    buffer = io.BytesIO()
+    torch.save({"model": {"weight": torch.arange(3.0)}}, buffer)
+    memory.pipe_file("/runs/model_final.pth", buffer.getvalue())
+    assert torch.equal(read_checkpoint("memory://runs/model_final.pth").weights["weight"], torch.arange(3.0))
+    with pytest.raises(FileNotFoundError, match=r"no such file: memory://runs/none\.pth"):
+        read_checkpoint("memory://runs/none.pth")

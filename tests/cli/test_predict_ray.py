@@ -6,10 +6,12 @@ import json
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from video_mask2former.cli import main
+from video_mask2former.cli.predict_jobs import Outcome
 from video_mask2former.results import read_tracks
 
 
@@ -18,6 +20,87 @@ def test_a_missing_ray_is_named(monkeypatch, tmp_path, write_video, capsys) -> N
     video = write_video(tmp_path / "a.mp4", num_frames=2)
     assert main(["predict", str(video), "--output", str(tmp_path / "out"), "--ray", "local"]) == 1
     assert "--ray needs the package ray: pip install 'video-mask2former[ray]'" in capsys.readouterr().err
+
+
+class FakeRay:
+    """What :mod:`video_mask2former.cli.predict_ray` needs of Ray; ``fate`` says what becomes of each call, in turn."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def __init__(self, fate) -> None:
+        self.fate = fate
+        self.calls: list[tuple[str, str | None]] = []
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def put(self, value):
+        return value
+
+    def remote(self, **options):
+        assert options == {"num_cpus": 1, "max_restarts": 0}
+        return lambda kind: SimpleNamespace(remote=lambda *arguments: FakeWorker(self))
+
+    def wait(self, references, num_returns, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        self.calls.append(reference)
+        answer = self.fate(*reference[:2])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeWorker:
+    def __init__(self, ray: FakeRay) -> None:
+        def call(what):
+            return SimpleNamespace(remote=lambda entry=None: (what, entry and entry.name, object()))
+
+        self.prepare, self.predict = call("prepare"), call("predict")
+
+
+def run_with(monkeypatch, fate, tmp_path, *words) -> tuple[int, FakeRay]:
+    ray = FakeRay(fate)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    inputs = [str(tmp_path / name) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    return main(["predict", *inputs, "--output", str(tmp_path / "out"), "--ray", "auto", *words]), ray
+
+
+def test_a_video_that_workers_die_with_is_given_up(monkeypatch, tmp_path, capsys) -> None:
+    def fate(what, name):
+        if what == "prepare":
+            return None
+        return FakeRay.exceptions.RayError("killed") if name == "b" else Outcome("done", f"{name}: well")
+
+    status, ray = run_with(monkeypatch, fate, tmp_path)
+    assert status == 1
+    messages = _messages(capsys)
+    assert _count(messages, "b: ", "it is done again") == 2
+    assert _count(messages, "", "b.mp4: 3 workers died with it. killed") == 1
+    assert [name for what, name, _ in ray.calls if what == "predict"].count("b") == 3
+    assert _count(messages, "", ": well") == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("no such file: model.pth.", "error: no such file: model.pth."),
+        (FakeRay.exceptions.RayError("no module"), "the workers die before they have loaded the model. no module"),
+    ],
+)
+def test_workers_that_cannot_start_end_the_run(monkeypatch, tmp_path, capsys, answer, message) -> None:
+    status, ray = run_with(monkeypatch, lambda what, name: answer, tmp_path)
+    assert status == 1 and message in capsys.readouterr().err
+    assert len(ray.calls) < 10
 
 
 @pytest.fixture

@@ -53,8 +53,7 @@ def run_on_ray(args: argparse.Namespace, overrides: Sequence[str], inputs: Seque
         raise ImportError("--ray needs the package ray: pip install 'video-mask2former[ray]'") from error
     is_ours = not ray.is_initialized()
     if is_ours:
-        address = None if args.ray == "local" else args.ray
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=None)
+        ray.init(address=args.ray, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=None)
     try:
         return _Pool(ray, _absolute(args), list(overrides), len(inputs)).run(
             [_absolute_input(entry) for entry in inputs]
@@ -112,7 +111,9 @@ class _Pool:
         self._make = ray.remote(**options, max_restarts=0)(VideoWorker).remote
         self._arguments = ray.put(args), ray.put(overrides)
         count = args.ray_workers or (num_gpus if needs_gpu else num_cpus)
-        for _ in range(max(1, min(count, num_inputs))):
+        self._num_workers = max(1, min(count, num_inputs))
+        self._early_deaths = 0
+        for _ in range(self._num_workers):
             self._add_worker()
 
     def run(self, inputs: Sequence[PredictInput]) -> int:
@@ -123,11 +124,13 @@ class _Pool:
             while waiting or self._has_work():
                 for job, answer in self._finished():
                     if isinstance(answer, _Died):
+                        self._check_deaths(job, answer)
                         self._add_worker()
                         answer = self._outcome_of_death(job, answer, waiting)
                     elif isinstance(answer, str):
                         raise ValueError(answer)
                     elif waiting:
+                        self._early_deaths = 0
                         self._give(job.worker, waiting.popleft())
                     else:
                         self._idle.append(job.worker)
@@ -138,6 +141,12 @@ class _Pool:
                 while waiting and self._idle:
                     self._give(self._idle.pop(), waiting.popleft())
         return outcomes["failed"]
+
+    def _check_deaths(self, job: _Running, death: _Died) -> None:
+        """Give up where one worker after the other dies before it has loaded the model."""
+        self._early_deaths += job.entry is None
+        if self._early_deaths > MAX_ATTEMPTS * self._num_workers:
+            raise ValueError(f"the workers die before they have loaded the model. {death.reason}")
 
     def _outcome_of_death(self, job: _Running, death: _Died, waiting: deque[PredictInput]) -> Outcome | None:
         """None if what the worker had in hand is done again, by another one."""

@@ -23,6 +23,7 @@ from video_mask2former.convert.restricted_pickle import load_arrays
 from video_mask2former.documents import read_json
 from video_mask2former.messages import shortened
 from video_mask2former.option_values import parse_value
+from video_mask2former.remote_files import fetched, is_stored
 
 # In the order they are looked for in a folder.
 FOLDER_FILES = (
@@ -70,13 +71,17 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint onto the CPU, telling its kind by its content. Nothing in the file is ever executed.
 
     Args:
-        path: A file, the index of a checkpoint in several files, or a folder that holds one of ``FOLDER_FILES``.
+        path: A file, the index of a checkpoint in several files, or a folder that holds one of ``FOLDER_FILES``; in a
+            store (``s3://...``) as well, from where it is fetched.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, is not a checkpoint, or asks for code to be run.
     """
     address = _URL.match(os.fspath(path))
+    if is_stored(path) and not os.fspath(path).startswith(_DETECTRON2_SCHEME):
+        with fetched(os.fspath(path)) as copy:
+            return read_checkpoint(copy)
     if address is not None:
         raise FileNotFoundError(
             f"{os.fspath(path)} is an address, and nothing is downloaded here. Download "
