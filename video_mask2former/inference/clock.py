@@ -15,7 +15,9 @@ class StageClock:
     """Seconds spent in each stage of inference, and the number of frames.
 
     Stages: ``decode`` (reading and resizing frames), ``model``, ``tracking``, ``masks`` (upsampling, thresholding and
-    run-length encoding), ``output`` (drawing and writing).
+    run-length encoding), ``output`` (drawing and writing). Frames of a video that is predicted whole are read and
+    written in threads of their own; ``decode`` and ``output`` are then the time that was waited for them, so that the
+    stages add up to the time it took.
 
     Attributes:
         now: Tells the time in seconds. ``time.process_time`` makes this a clock of processor time.

@@ -17,6 +17,7 @@ from video_mask2former.inference.clock import StageClock
 from video_mask2former.inference.frame_stream import FrameStream, IndexedFrame
 from video_mask2former.inference.model_runner import ModelRunner
 from video_mask2former.inference.offline import OfflineVideo
+from video_mask2former.inference.overlap import ReadAhead
 from video_mask2former.inference.segmentation_model import SegmentationModel
 from video_mask2former.inference.trackers import make_tracker
 from video_mask2former.remote_files import is_address, is_stored
@@ -134,12 +135,13 @@ class VideoPredictor:
         if self.decides_at_end:
             return self._predict_clip(reader, progress)
         recorder = self.recorder(reader.size)
-        stream = self.stream(read_frames(reader), recorder=recorder)
-        for count, frame in enumerate(stream.with_frames(), start=1):
-            if on_frame is not None:
-                on_frame(*frame)
-            if progress is not None:
-                progress(count)
+        with ReadAhead(read_frames(reader)) as frames:
+            stream = self.stream(frames, recorder=recorder)
+            for count, frame in enumerate(stream.with_frames(), start=1):
+                if on_frame is not None:
+                    on_frame(*frame)
+                if progress is not None:
+                    progress(count)
         return self.finish(recorder, reader)
 
     def stream(
@@ -183,8 +185,8 @@ class VideoPredictor:
     def _predict_offline(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Find and follow objects, refine them when all frames were seen, then make masks."""
 
-        def frames() -> Iterator[IndexedFrame]:
-            for count, frame in enumerate(read_frames(reader), start=1):
+        def counted(frames: Iterator[IndexedFrame]) -> Iterator[IndexedFrame]:
+            for count, frame in enumerate(frames, start=1):
                 if progress is not None:
                     progress(count)
                 yield frame
@@ -193,19 +195,19 @@ class VideoPredictor:
         if again is not None:
             reader.check_repeatable()
         offline = OfflineVideo(self._runner, self.task, self._rules, clock=self.clock, again=again)
-        if self.is_offline and (isinstance(self.task, VideoInstanceTask) or self.settings.mode == "online"):
-            recorder, indices = offline.run(frames(), reader.size)
-            self.clock.num_frames += len(indices)
-            return self.finish(recorder, reader)
-        tracks, indices = offline.clip_tracks(frames(), reader.size)
-        return self._clip_result(tracks, indices, reader)
+        is_instances = isinstance(self.task, VideoInstanceTask) or self.settings.mode == "online"
+        with ReadAhead(read_frames(reader)) as frames:
+            if not (self.is_offline and is_instances):
+                return self._clip_result(*offline.clip_tracks(counted(frames), reader.size), reader)
+            recorder, indices = offline.run(counted(frames), reader.size)
+        self.clock.num_frames += len(indices)
+        return self.finish(recorder, reader)
 
     def _predict_clip(self, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         """Decode all frames as one clip: the published protocol."""
         indices: list[int] = []
 
-        def images() -> Iterator[np.ndarray]:
-            frames = read_frames(reader)
+        def images(frames: Iterator[IndexedFrame]) -> Iterator[np.ndarray]:
             while True:
                 with self.clock.measure("decode"):
                     frame = next(frames, None)
@@ -217,7 +219,8 @@ class VideoPredictor:
                     progress(len(indices))
                 yield image
 
-        features = self._runner.encode(images(), reader.num_frames)
+        with ReadAhead(read_frames(reader)) as frames:
+            features = self._runner.encode(images(frames), reader.num_frames)
         output = self._runner.decode(features)
         del features
         with self.clock.measure("masks"):

@@ -15,6 +15,7 @@ from video_mask2former.inference.outputs import (
     remove_unfinished_files,
     write_result_files,
 )
+from video_mask2former.inference.overlap import ReadAhead, WriteBehind
 from video_mask2former.inference.predictor import Progress, VideoPredictor, read_frames
 from video_mask2former.structures import FrameInstances, VideoInstances
 from video_mask2former.video_io import VideoReader, VideoSource, open_video
@@ -108,12 +109,15 @@ class VideoJob:
 
     def _run_online(self, predictor: VideoPredictor, reader: VideoReader, progress: Progress | None) -> VideoInstances:
         with self._frame_outputs(predictor, reader) as outputs:
+            with WriteBehind(outputs.add) as behind:
 
-            def write(image: np.ndarray, instances: FrameInstances) -> None:
+                def write(image: np.ndarray, instances: FrameInstances) -> None:
+                    with predictor.clock.measure("output"):
+                        behind.put(image, instances)
+
+                result = predictor.predict_reader(reader, progress, write)
                 with predictor.clock.measure("output"):
-                    outputs.add(image, instances)
-
-            result = predictor.predict_reader(reader, progress, write)
+                    behind.finish()
             outputs.settle(result)
         return result
 
@@ -128,13 +132,9 @@ class VideoJob:
         if draws:
             with self.open() as again, self._frame_outputs(predictor, again) as outputs:
                 frames = islice(read_frames(again), reader.num_read)
-                while True:
-                    with predictor.clock.measure("decode"):
-                        frame = next(frames, None)
-                    if frame is None:
-                        break
-                    with predictor.clock.measure("output"):
-                        outputs.add(frame[1], result.at_frame(frame[0]))
+                with predictor.clock.measure("output"), ReadAhead(frames) as ahead, WriteBehind(outputs.add) as behind:
+                    for index, image in ahead:
+                        behind.put(image, result.at_frame(index))
                 outputs.settle(result)
         return result
 
