@@ -105,7 +105,7 @@ class BuildKernels(build_ext):
         if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64"):
             variants |= X86_VARIANTS
         objects = [self.compile(compile_cxx, "library.cpp", "library", x86_defines(variants))]
-        objects.append(self.compile(compile_cxx, "rle.cpp", "rle", []))
+        objects += [self.compile(compile_cxx, f"{name}.cpp", name, []) for name in ("rle", "mask_logits")]
         for name, flags in variants.items():
             flags = [*CPU_KERNEL_FLAGS, *flags, *wide_vectors(cxx, name), f"-DVM2F_CPU_VARIANT={name}"]
             objects.append(self.compile(compile_cxx, "ms_deform_attn_cpu.cpp", f"cpu_{name}", flags))

@@ -18,7 +18,7 @@ INTERFACE_VERSION = 1
 FUNCTIONS = (
     *("vm2f_interface_version", "vm2f_cpu_variant"),
     *("vm2f_ms_deform_attn_forward_cpu", "vm2f_ms_deform_attn_backward_cpu"),
-    *("vm2f_rle_measure", "vm2f_rle_decode", "vm2f_rle_encode"),
+    *("vm2f_rle_measure", "vm2f_rle_decode", "vm2f_rle_encode", "vm2f_rle_encode_logits"),
 )
 """Of the CPU part; a library that lacks one is of another version."""
 

@@ -59,6 +59,27 @@ class _Encoding(ctypes.Structure):
     )
 
 
+class _LogitsEncoding(ctypes.Structure):
+    """``struct LogitsEncoding`` of ``csrc/mask_logits.h``."""
+
+    _fields_ = (
+        ("logits", ctypes.c_void_p),
+        ("num_masks", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("padded_height", ctypes.c_int64),
+        ("padded_width", ctypes.c_int64),
+        ("frame_height", ctypes.c_int64),
+        ("frame_width", ctypes.c_int64),
+        ("output_height", ctypes.c_int64),
+        ("output_width", ctypes.c_int64),
+        ("num_threads", ctypes.c_int64),
+        ("counts", ctypes.c_void_p),
+        ("capacity", ctypes.c_int64),
+        ("num_bytes", ctypes.c_int64),
+    )
+
+
 class RleKernels:
     """The library's functions on masks; each checks what it is given, and releases the interpreter's lock.
 
@@ -70,6 +91,7 @@ class RleKernels:
         self._measure = library.vm2f_rle_measure
         self._decode = library.vm2f_rle_decode
         self._encode = library.vm2f_rle_encode
+        self._encode_logits = library.vm2f_rle_encode_logits
 
     def measure(
         self, rles: Sequence[Rle], pairs: np.ndarray | None = None, *, boxes: bool = False
@@ -159,6 +181,50 @@ class RleKernels:
             if arguments.num_bytes <= capacity:
                 return Rle(size=[height, width], counts=counts[: arguments.num_bytes].tobytes().decode("ascii"))
             capacity = arguments.num_bytes
+
+    def encode_logits(
+        self,
+        logits: np.ndarray,
+        padded_size: tuple[int, int],
+        frame_size: tuple[int, int],
+        output_size: tuple[int, int],
+        *,
+        num_threads: int = 1,
+    ) -> list[Rle | None]:
+        """Masks straight from their small logits: upsampled, cropped, resized, above zero, and encoded.
+
+        Args:
+            logits: ``(N, h, w)`` float32, finite.
+            padded_size: What they cover, all sizes as (height, width).
+            frame_size: The part of it, at the top left, that is kept.
+            output_size: What the kept part is resized to.
+            num_threads: Threads that share the masks.
+
+        Returns:
+            Each mask, None where it is empty.
+        """
+        num_masks, height, width = logits.shape
+        sizes = (height, width, *padded_size, *frame_size, *output_size)
+        if min(sizes) < 1 or frame_size[0] > padded_size[0] or frame_size[1] > padded_size[1]:
+            raise ValueError(
+                f"sizes must be positive, and frame_size lie in padded_size, got logits {logits.shape}, "
+                f"{padded_size = }, {frame_size = } and {output_size = }."
+            )
+        check_size(output_size)
+        logits = np.ascontiguousarray(logits, np.float32)
+        capacity = num_masks * 2**13
+        while True:
+            counts = np.empty(capacity, np.uint8)
+            arguments = _LogitsEncoding(
+                logits.ctypes.data, num_masks, *sizes, num_threads, counts.ctypes.data, capacity
+            )
+            if self._encode_logits(ctypes.byref(arguments)) != _SUCCESS:
+                self._explain(())
+            if arguments.num_bytes <= capacity:
+                break
+            capacity = arguments.num_bytes
+        texts = counts[: arguments.num_bytes].tobytes().decode("ascii").split("\n")[:-1]
+        return [Rle(size=[*output_size], counts=text) if text else None for text in texts]
 
     def _explain(self, rles: Sequence[Rle]) -> NoReturn:
         """Say why a call on these masks failed."""

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.rle import Rle, encode_masks
+from video_mask2former.rle import Rle, encode_masks, kernels
+from video_mask2former.rle.kernels import RleKernels
 from video_mask2former.tasks.mask_quality import MaskQuality
 
 # Logits, and copies of the features they are made of, that may exist at once
@@ -95,8 +96,13 @@ def encode_clip_masks(
     # the product needs the features of a chunk with channels first, which is a copy
     num_values = pixels * num_instances + height * width * embeddings.shape[-1]
     chunk = frames_per_chunk or max(1, MAX_CHUNK_BYTES // (4 * num_values))
+    compiled = kernels() if one_by_one and scores is None and quality is None else None
     for start in range(0, num_frames, chunk):
         logits = mask_logits.frames(start, min(start + chunk, num_frames)).dense()[0]
+        if compiled is not None:
+            for index in range(logits.shape[1]):
+                yield _encode_small(compiled, logits[:, index], geometry)
+            continue
         frames: Iterator[Iterator[np.ndarray | None]]
         if one_by_one:
             frames = (_upsample_each(logits[:, index], geometry, quality) for index in range(logits.shape[1]))
@@ -104,6 +110,12 @@ def encode_clip_masks(
             frames = _upsample_all(logits, geometry, as_logits=scores is not None, quality=quality)
         for masks in frames:
             yield _encode(masks) if scores is None else _encode_apart(masks, scores)
+
+
+def _encode_small(compiled: RleKernels, logits: Tensor, geometry: MaskGeometry) -> list[Rle | None]:
+    """The masks of one frame from their logits ``(N, h, w)``, without a mask that is not encoded."""
+    sizes = (geometry.padded_size, geometry.frame_size, geometry.output_size)
+    return compiled.encode_logits(logits.float().numpy(), *sizes, num_threads=torch.get_num_threads())
 
 
 def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
