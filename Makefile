@@ -3,6 +3,7 @@
 #   make test    all tests
 #   make lint    linters, formats (C++ as well) and the type checker; git hooks run it after .venv/bin/pre-commit install
 #   make bench   measurements against physical limits (docs/benchmarks.md)
+#   make bench-cuda  all that needs a GPU: tests, kernels, model, training step, as tables to paste
 #   make docs    the documentation, in docs/_build/html; a warning is an error
 #   make package sdist and wheel in dist/, tried in an empty environment
 #   make test-reference  the tests of models, on an installation without compiled kernels
@@ -26,7 +27,7 @@ REFERENCE_TESTS := ops/test_extension.py test_rle.py ops/test_ms_deform_attn.py 
   models/test_published_numbers.py models/test_video_mask2former.py engine/test_video_training.py \
   recipes/test_api.py cli/test_predict.py
 
-.PHONY: install demo test test-reference test-cuda lint format bench docs package clean
+.PHONY: install demo test test-reference test-cuda lint format bench bench-cuda docs package clean
 
 install: $(STAMP)
 
@@ -67,6 +68,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tools/benchmark.py
+
+bench-cuda: $(STAMP)
+	$(BIN)/python tools/benchmark.py --device cuda
 
 # The package is already there, with its kernels: only what builds the pages is new
 $(VENV)/.installed-docs: $(STAMP)

@@ -161,13 +161,15 @@ def stacked_grid_sample_attention(
     return output.transpose(1, 2).contiguous()
 
 
-def attention_with_weights(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+def attention_with_weights(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
     """``scaled_dot_product_attention`` step by step, with a float mask per head and weights that are returned too."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if attn_mask is not None:
         forbidden = (~attn_mask).repeat(1, query.shape[1], 1, 1)
         scores = scores + torch.zeros_like(scores).masked_fill_(forbidden, float("-inf"))
-    weights = F.dropout(scores.softmax(dim=-1), 0.0)
+    weights = F.dropout(scores.softmax(dim=-1), dropout_p)
     weights.mean(dim=1)  # what nn.MultiheadAttention returns beside its output, used by no one
     return weights @ value
 
