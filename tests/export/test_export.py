@@ -126,9 +126,11 @@ def test_windows_are_split_outside_of_the_graph(exports, checkpoint, tmp_path):
     folder = shutil.copytree(exports("torch"), tmp_path / "split")
     manifest = json.loads((folder / "export.json").read_text())
     assert manifest["split_share"] == 0.0
-    (folder / "export.json").write_text(json.dumps(manifest | {"split_share": 0.05, "propagates": False}))
+    (folder / "export.json").write_text(
+        json.dumps(manifest | {"split_share": 0.05, "duplicate_iou": 0.5, "propagates": False})
+    )
     model, exported = vm2f.load(checkpoint, device="cpu"), ExportedModel(folder)
-    model.split_share = 0.05
+    model.split_share, model.duplicate_iou = 0.05, 0.5
     frames = frames_of(1, 64, 96)
     with torch.no_grad():
         expected = model(frames)

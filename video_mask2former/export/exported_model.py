@@ -13,7 +13,7 @@ from video_mask2former.export.manifest import FRAME_STEP, QUERY_STEP, WINDOW_STE
 from video_mask2former.export.sessions import Session, open_session
 from video_mask2former.export.steps import FRAMES, MASK_EMBEDDINGS, MASK_FEATURES, OUTPUT_FEATURES, QUERIES
 from video_mask2former.mask_logits import MaskLogits
-from video_mask2former.models.split_masks import split_masks
+from video_mask2former.models.video_mask2former import tell_apart
 from video_mask2former.structures import ClipFeatures, ClipOutput
 
 
@@ -107,8 +107,8 @@ class ExportedModel:
             frame_embeddings=given.get("frame_embeddings"),
             frame_queries=given.get("frame_queries"),
         )
-        share = self.manifest["split_share"]
-        return split_masks(output, share) if share else output
+        rules = {"duplicate_iou": self.manifest["duplicate_iou"], "split_share": self.manifest["split_share"]}
+        return tell_apart(output, **rules)
 
     def _session(self, step: str) -> Session:
         if step not in self._sessions:

@@ -24,7 +24,7 @@ class Manifest(TypedDict):
     ``fixed_size`` is the padded height and width of the only frames that the graphs take, null where any size goes;
     smaller frames are filled up with the colour ``fill``. ``window`` is how many frames the window step takes, null for
     any number. ``features`` names what the frame step gives and the window step takes, ``outputs`` what the window step
-    gives. ``split_share`` and the fields after it are those of the model, which act outside of the graphs.
+    gives. ``duplicate_iou`` and the fields after it are those of the model, which act outside of the graphs.
     """
 
     version: int
@@ -41,6 +41,7 @@ class Manifest(TypedDict):
     features: Sequence[str]
     outputs: Sequence[str]
     propagates: bool
+    duplicate_iou: float
     split_share: float
     preferred_tracker: str | None
     mask_quality: MaskQualityChoice

@@ -68,7 +68,7 @@ class GraphWriter:
         """Write everything into a folder that is there."""
         # no size is a multiple of the other, so that nothing is taken for the same by chance
         frames = torch.randint(0, 256, (3, 3, *self.size), dtype=torch.uint8)
-        with torch.no_grad(), _without_splitting(self.model), quiet():
+        with torch.no_grad(), _as_decoded(self.model), quiet():
             features = self.model.encode(frames[None])
             if not self.takes_any_window:
                 features = features.frames(0, 1)
@@ -147,6 +147,7 @@ class GraphWriter:
             "features": feature_names(features),
             "outputs": list(outputs),
             "propagates": self.propagates,
+            "duplicate_iou": float(getattr(model, "duplicate_iou", 1.0)),
             "split_share": float(getattr(model, "split_share", 0.0)),
             "preferred_tracker": model.preferred_tracker,
             "mask_quality": model.mask_quality,
@@ -209,13 +210,14 @@ def _usual_size(model: Segmenter) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _without_splitting(model: Segmenter) -> Iterator[None]:
-    """Masks as the decoder gives them: connected parts are found outside of a graph."""
+def _as_decoded(model: Segmenter) -> Iterator[None]:
+    """Answers as the decoder gives them: masks are compared and taken apart outside of a graph."""
     if not isinstance(model, VideoMask2Former):
         yield
         return
-    share, model.split_share = model.split_share, 0.0
+    kept = model.duplicate_iou, model.split_share
+    model.duplicate_iou, model.split_share = 1.0, 0.0
     try:
         yield
     finally:
-        model.split_share = share
+        model.duplicate_iou, model.split_share = kept

@@ -104,6 +104,11 @@ class VideoMask2Former(Segmenter):
         output: ClipOutput = self.decoder(features, initial_queries)
         if self.training:
             return output
-        if self.duplicate_iou < 1:
-            output = suppress_duplicates(output, self.duplicate_iou)
-        return split_masks(output, self.split_share) if self.split_share else output
+        return tell_apart(output, duplicate_iou=self.duplicate_iou, split_share=self.split_share)
+
+
+def tell_apart(output: ClipOutput, *, duplicate_iou: float, split_share: float) -> ClipOutput:
+    """What models that confuse neighbours need after decoding; arguments as in :class:`VideoMask2Former`."""
+    if duplicate_iou < 1:
+        output = suppress_duplicates(output, duplicate_iou)
+    return split_masks(output, split_share) if split_share else output
