@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,15 @@ UNDECAYED_NAMES = (
 )
 
 
+@runtime_checkable
+class HasBackbone(Protocol):
+    """A model without a submodule named ``backbone`` that has parts which learn like one."""
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that learn at the rate of the backbone."""
+        ...
+
+
 class ParameterGroup(TypedDict):
     """One group as ``torch.optim`` takes it."""
 
@@ -41,7 +50,8 @@ def parameter_groups(
     """Sort the trained parameters of a model by learning rate and weight decay.
 
     Norms, embeddings and position tables are not decayed; everything else is, biases of convolutions and linear
-    layers included. Parameters under a submodule named ``backbone`` learn at ``learning_rate * backbone_multiplier``.
+    layers included. Parameters under a submodule named ``backbone``, and those that a model names in
+    ``backbone_parameters()``, learn at ``learning_rate * backbone_multiplier``.
 
     Args:
         model: Parameters that require no gradient are left out.
@@ -57,11 +67,12 @@ def parameter_groups(
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
-    for module_name, module in model.named_modules():
+    backbone = _backbone_parameters(model)
+    for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                key = ("backbone" in module_name.split("."), _is_decayed(module, name))
+                key = (parameter in backbone, _is_decayed(module, name))
                 groups.setdefault(key, []).append(parameter)
     if not groups:
         raise ValueError("no parameter of the model requires a gradient: there is nothing to train.")
@@ -183,6 +194,16 @@ class LearningRateSchedule:
         if step >= self.warmup_steps:
             return 1.0
         return self.warmup_factor + (1.0 - self.warmup_factor) * step / self.warmup_steps
+
+
+def _backbone_parameters(model: nn.Module) -> set[nn.Parameter]:
+    found: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "backbone":
+            found.update(module.parameters())
+        elif isinstance(module, HasBackbone):
+            found.update(module.backbone_parameters())
+    return found
 
 
 def _is_decayed(module: nn.Module, name: str) -> bool:

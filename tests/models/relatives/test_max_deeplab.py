@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from video_mask2former.convert.max_deeplab import MAX_DEEPLAB, from_tensorflow, to_tensorflow
+from video_mask2former.engine.optimizer import parameter_groups
 from video_mask2former.losses.max_deeplab import MaXDeepLabCriterion, mean_of_nonzero
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.models.max_deeplab.attention import AxialAttention
@@ -177,6 +178,24 @@ def test_parameters_are_those_of_the_published_models(size, name, published_shap
         first, _, rest = key.partition("{")
         expected |= {first + part: shape for part in rest.rstrip("}").split(",")}
     assert theirs == expected
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_the_backbone_is_what_the_published_recipe_trains_slowly(size):
+    """In published names: variables of the encoder without the words transformer, extra and memory_feature."""
+    with torch.device("meta"):
+        model = MaXDeepLab(133, size=size)
+    slow = {id(parameter) for parameter in model.backbone_parameters()}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for key, name in names.items():
+        (published,) = to_tensorflow({name: model.get_parameter(name)})
+        words = ("transformer", "extra", "memory_feature")
+        expected = published.startswith("encoder/") and not any(word in published for word in words)
+        assert (key in slow) == expected, published
+    groups = parameter_groups(model, learning_rate=1e-3, weight_decay=0.0, backbone_multiplier=0.1)
+    rates = {group["name"].split(",")[0]: group["lr"] for group in groups}
+    assert rates == {"head": pytest.approx(1e-3), "backbone": pytest.approx(1e-4)}
+    assert slow == {id(p) for group in groups if group["name"].startswith("backbone") for p in group["params"]}
 
 
 def test_names_and_layouts_are_undone():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from video_mask2former.models.max_deeplab.encoder import MaXDeepLabEncoder, large_plan, small_plan
@@ -77,6 +77,15 @@ class MaXDeepLab(Segmenter):
     def num_queries(self) -> int:
         """Q."""
         return len(self.encoder.memory)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """What the published recipe trains at a tenth of the rate, since ImageNet weights are there for it.
+
+        All of the encoder but the memory, its dual-path layers and heads, and the stages that dense prediction added.
+        """
+        for name, parameter in self.encoder.named_parameters():
+            if not any(added in name for added in ("transformer", "_extra", "memory", "slots")):
+                yield parameter
 
     def encode(self, frames: Tensor | Sequence[Tensor]) -> ClipFeatures:
         """The part that looks at each frame by itself, which is all but the heads of the memory.
