@@ -10,7 +10,7 @@ from video_mask2former.data.evaluation_videos import AnnotationForm, EvaluationS
 from video_mask2former.tasks.base import Task
 from video_mask2former.tasks.image_instances import ImageInstanceTask
 from video_mask2former.tasks.panoptic import PanopticTask
-from video_mask2former.tasks.pixel_panoptic import PixelPanopticTask
+from video_mask2former.tasks.pixel_panoptic import PastedPanopticTask, PixelPanopticTask
 from video_mask2former.tasks.semantic import SemanticTask
 from video_mask2former.tasks.video_instances import VideoInstanceTask
 from video_mask2former.tasks.video_panoptic import VideoPanopticTask
@@ -21,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
     "image_instance": ImageInstanceTask,
     "panoptic": PanopticTask,
     "pixel_panoptic": PixelPanopticTask,
+    "pasted_panoptic": PastedPanopticTask,
     "semantic": SemanticTask,
     "video_panoptic": VideoPanopticTask,
     "video_semantic": VideoSemanticTask,
@@ -57,6 +58,8 @@ def video_task(task: Task) -> Task:
     """The sibling of a task of images that is for videos; any other task as it is."""
     if type(task) is PanopticTask:
         return VideoPanopticTask(**vars(task))
+    if isinstance(task, (PixelPanopticTask, PastedPanopticTask)):  # masks do not overlap, so that each keeps its own
+        return VideoPanopticTask(object_mask_threshold=task.class_threshold, overlap_threshold=0.0)
     siblings = {ImageInstanceTask: VideoInstanceTask, SemanticTask: VideoSemanticTask}
     return siblings[type(task)]() if type(task) in siblings else task
 

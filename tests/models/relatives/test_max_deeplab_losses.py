@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from video_mask2former.config import InferenceSettings
 from video_mask2former.losses.max_deeplab import (
     InstanceDiscriminationLoss,
     MaXDeepLabCriterion,
@@ -16,8 +17,15 @@ from video_mask2former.losses.max_deeplab import (
     pq_similarity,
 )
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.rle import decode_rle
 from video_mask2former.structures import ClipOutput, ClipTarget
-from video_mask2former.tasks.pixel_panoptic import pixel_panoptic
+from video_mask2former.tasks import AnswerRules, VideoPanopticTask, video_task
+from video_mask2former.tasks.pixel_panoptic import (
+    PastedPanopticTask,
+    PixelPanopticTask,
+    pasted_panoptic,
+    pixel_panoptic,
+)
 
 NAMES = {
     "loss_pq_mask": "pq_style_loss_mask_dice_term",
@@ -163,6 +171,17 @@ def test_clips_without_instances_have_finite_losses():
     assert losses["loss_pq_class"] > 0 and losses["loss_mask_id"] == 0
 
 
+def check_segments(result, expected, classes, void, divisor):
+    """The same segments as a published map of class times divisor plus id."""
+    semantic = np.full(expected.shape, void)
+    for segment in result.segments:
+        mask = result.label_map.numpy() == segment.segment_id
+        semantic[mask] = classes[segment.label]
+        assert len(np.unique(expected[mask])) == 1 and mask.sum() == segment.area
+    assert (semantic == expected // divisor).all()
+    assert len(result.segments) == len(np.setdiff1d(expected, [void * divisor]))
+
+
 def test_results_equal_the_published_ones(golden_file):
     figures = {
         name.removeprefix("post_coco/"): value
@@ -188,13 +207,43 @@ def test_results_equal_the_published_ones(golden_file):
             min_thing_area=thing_area,
             min_stuff_area=stuff_area,
         )
-        expected = figures["pixelwise/panoptic"][index]
-        semantic = np.full((height, width), void)
-        for segment in result.segments:
-            mask = result.label_map.numpy() == segment.segment_id
-            semantic[mask] = classes[segment.label]
-            assert len(np.unique(expected[mask])) == 1 and mask.sum() == segment.area
-        assert (semantic == expected // divisor).all()
-        assert len(result.segments) == len(np.setdiff1d(expected, [void * divisor]))
+        check_segments(result, figures["pixelwise/panoptic"][index], classes, void, divisor)
+        thing, stuff, overlap, class_exponent, mask_exponent = figures["maskwise/config"].tolist()
+        pasted = pasted_panoptic(
+            output,
+            (height, width),
+            range(len(things)),
+            thing_threshold=thing,
+            stuff_threshold=stuff,
+            pixel_threshold=float(figures["thresholds"][1]),
+            overlap_threshold=overlap,
+            class_exponent=class_exponent,
+            mask_exponent=mask_exponent,
+            min_thing_area=thing_area,
+            min_stuff_area=stuff_area,
+        )
+        check_segments(pasted, figures["maskwise/panoptic"][index], classes, void, divisor)
         nothing = pixel_panoptic(output, (height, width), range(len(things)), class_threshold=1.1)
         assert not nothing.segments and not nothing.label_map.any()
+
+
+def test_videos_are_merged_where_slots_win():
+    """Slots compete for pixels, so that the rule for videos gives the segments of the rule for images."""
+    logits = torch.full((1, 3, 1, 8, 8), 2.0)  # a sigmoid of these would put every slot everywhere
+    logits[0, 0, 0, :4], logits[0, 1, 0, 4:], logits[0, 2, 0, :, 6:] = 4.0, 4.0, 6.0
+    classes = torch.tensor([[[9.0, 0, 0], [0, 9.0, 0], [9.0, 0, 0]]])
+    output = ClipOutput(classes, MaskLogits.from_dense(logits).exclusive(), classes, classes, (8, 8), (8, 8))
+    task = PixelPanopticTask(class_threshold=0.7, min_thing_area=1, min_stuff_area=1)
+    image = task.segment(output, (8, 8), {0})
+    rules = AnswerRules(InferenceSettings(), (True, False))
+    video = video_task(task)
+    assert isinstance(video, VideoPanopticTask) and video.object_mask_threshold == 0.7
+    tracks = video.clip_tracks(output, [0], (8, 8), rules)
+    masks = {track.label: [] for track in tracks}
+    for track in tracks:
+        masks[track.label].append(decode_rle(track.segmentations[0]))
+    found = [(part.label, (image.label_map == part.segment_id).numpy()) for part in image.segments]
+    assert len(found) == len(tracks) == 3
+    for label, mask in found:
+        assert any((mask == other).all() for other in masks[label])
+    assert isinstance(video_task(PastedPanopticTask()), VideoPanopticTask)
