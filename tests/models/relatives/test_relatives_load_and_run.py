@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import video_mask2former as vm2f
-from video_mask2former.config import Config, apply_overrides, config_from_mapping
+from video_mask2former.cli import main
+from video_mask2former.config import Config, apply_overrides, config_from_mapping, to_yaml
+from video_mask2former.convert import write_checkpoint
 from video_mask2former.convert.dat import IMAGENET_DAT
 from video_mask2former.convert.maskformer import MASKFORMER
 from video_mask2former.convert.max_deeplab import to_tensorflow
 from video_mask2former.convert.struct_token import STRUCT_TOKEN_CROSS, STRUCT_TOKEN_JOINT
+from video_mask2former.data.label_maps import LabelMapFolder
 from video_mask2former.losses import CombinedCriterion
 from video_mask2former.recipes.model import build_criterion, build_model
 from video_mask2former.recipes.source import read_config
@@ -44,6 +48,12 @@ SMALL = {
         "model.backbone={embed_dim: 16, depth: 1, num_heads: 2, image_size: 64}",
     ),
     "class_queries/synthetic": (),
+    "coco/instance/dat_tiny": (
+        "model.backbone={embed_dim: 8, depths: [2, 2, 2, 2], num_heads: [1, 1, 2, 2], num_groups: [1, 2]}",
+        "model.hidden_dim=32",
+        "model.num_heads=2",
+        "model.num_queries=6",
+    ),
     "coco/instance/datpp_tiny": (
         "model.backbone={embed_dim: 8, depths: [1, 2, 1, 1], num_heads: [1, 1, 2, 2], num_groups: [1, 1, 1, 2]}",
         "model.hidden_dim=32",
@@ -100,8 +110,31 @@ def test_videos_run(name):
     config = read_config(name, SMALL[name])
     model = build_model(config).eval()
     video = (torch.rand(3, 3, 40, 60) * 255).to(torch.uint8)
-    result = vm2f.segment_video(model, video, window=1, short_side=48, score_threshold=0.0, top_k=3)
+    options = {"window": 1, "short_side": 48, "score_threshold": 0.0, "top_k": 3}
+    result = vm2f.segment_video(model, video, **options)
     assert result.num_frames == 3 and result.size == (40, 60)
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if not name.endswith("_cse")])
+def test_predict_answers_videos_by_the_task_of_the_configuration(name, tmp_path):
+    """Models of images, their tasks and their windows over frames serve videos as they are."""
+    config = read_config(name, (*SMALL[name], "inference.short_side=32", "inference.max_side=80"))
+    weights = tmp_path / "model.safetensors"
+    write_checkpoint(weights, build_model(config).state_dict(), to_yaml(config))
+    frames = tmp_path / "clip"
+    frames.mkdir()
+    for index in range(2):
+        picture = np.random.default_rng(index).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        cv2.imwrite(str(frames / f"{index}.png"), picture)
+    words = ["predict", str(frames), "--weights", str(weights), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    words += ["--score-threshold", "0"]
+    is_semantic = config.task is not None and config.task.name == "semantic"
+    assert main([*words, "--semantic"] if is_semantic else words) == 0
+    folder = tmp_path / "out" / "clip"
+    assert (folder / "overlay.mp4").is_file() and (folder / "tracks.json").is_file()
+    if is_semantic:
+        labels = LabelMapFolder(folder / "semantic").read("00001")
+        assert labels.shape == (40, 60) and labels.max() < 150  # every pixel has a class
 
 
 @pytest.mark.parametrize("name", SMALL)
