@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from video_mask2former.losses.base import Criterion
-from video_mask2former.losses.criterion import LossNormalizer, at_least_float32, padded_maps
+from video_mask2former.losses.clip_by_clip import ClipByClipCriterion
+from video_mask2former.losses.criterion import at_least_float32, padded_maps
 from video_mask2former.option_values import NonNegative, Share
 from video_mask2former.structures import ClipOutput, ClipTarget
 
 _UNJUDGED = -1
 
 
-class ClassQueryCriterion(Criterion):
+class ClassQueryCriterion(ClipByClipCriterion):
     """Cross-entropy of the class of each mask; masks are not trained.
 
     Args:
@@ -46,33 +44,11 @@ class ClassQueryCriterion(Criterion):
         self.no_object_weight = no_object_weight
         self.match_iou, self.nothing_iou = match_iou, nothing_iou
 
-    def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
-        """The number of clips, as both divisors."""
-        return LossNormalizer(num_instances=float(len(targets)), class_weight=float(len(targets)))
-
-    def forward(
-        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer | None = None
-    ) -> dict[str, Tensor]:
-        """The weighted loss: of each clip divided by the weights of its masks, then the mean over clips.
-
-        Args:
-            output: Of the model.
-            targets: One per clip, masks at the clip's own size before padding.
-            normalizer: Of the whole batch, where this is a part of it; None: this batch's own.
-
-        Returns:
-            ``loss_ce``, float32 at least.
-        """
-        if len(targets) != len(output.class_logits):
-            raise ValueError(f"expected one target per clip, {len(output.class_logits)}, got {len(targets)}.")
-        num_clips = len(targets) if normalizer is None else normalizer.num_instances
-        losses = []
-        for index, target in enumerate(targets):
-            clip = output.clip(index)
-            classes = self.classes(clip, target)
-            logits = at_least_float32(clip.class_logits[0])
-            losses.append(class_query_loss(logits, classes, self.no_object_weight))
-        return {"loss_ce": self.weight * torch.stack(losses).sum() / num_clips}
+    def clip_losses(self, output: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
+        """``loss_ce``, divided by the weights of the clip's masks."""
+        logits = at_least_float32(output.class_logits[0])
+        loss = class_query_loss(logits, self.classes(output, target), self.no_object_weight)
+        return {"loss_ce": self.weight * loss}
 
     @torch.no_grad()
     def classes(self, output: ClipOutput, target: ClipTarget) -> Tensor:

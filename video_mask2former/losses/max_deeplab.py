@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from video_mask2former.losses.base import Criterion, Loss
-from video_mask2former.losses.criterion import LossNormalizer, at_least_float32
+from video_mask2former.losses.base import Loss
+from video_mask2former.losses.clip_by_clip import ClipByClipCriterion
+from video_mask2former.losses.criterion import at_least_float32
 from video_mask2former.losses.matcher import assign
 from video_mask2former.structures import ClipOutput, ClipTarget
 
@@ -277,7 +278,7 @@ def _strided(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(strided, padding)
 
 
-class MaXDeepLabCriterion(Criterion):
+class MaXDeepLabCriterion(ClipByClipCriterion):
     """The training loss of MaX-DeepLab; each clip has its own, and a batch has their mean.
 
     Args:
@@ -312,35 +313,10 @@ class MaXDeepLabCriterion(Criterion):
         self.small_instance_weight = small_instance_weight
         self.small_instance_area = small_instance_area
 
-    def normalizer(self, targets: Sequence[ClipTarget], num_queries: int) -> LossNormalizer:
-        """The number of clips, as both divisors."""
-        return LossNormalizer(num_instances=float(len(targets)), class_weight=float(len(targets)))
-
-    def forward(
-        self, output: ClipOutput, targets: Sequence[ClipTarget], normalizer: LossNormalizer | None = None
-    ) -> dict[str, Tensor]:
-        """Weighted losses; the total is their sum.
-
-        Args:
-            output: Of the model.
-            targets: One per clip, masks at the clip's own size before padding.
-            normalizer: Of the whole batch, where this is a part of it; None: this batch's own.
-
-        Returns:
-            ``loss_pq_mask``, ``loss_pq_class``, ``loss_mask_id``, ``loss_instance_discrimination`` and, where the
-            model predicts the class of each pixel, ``loss_semantic``; scalars, float32 at least.
+    def clip_losses(self, output: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
+        """``loss_pq_mask``, ``loss_pq_class``, ``loss_mask_id``, ``loss_instance_discrimination`` and, where the model
+        predicts the class of each pixel, ``loss_semantic``.
         """
-        if len(targets) != len(output.class_logits):
-            raise ValueError(f"expected one target per clip, {len(output.class_logits)}, got {len(targets)}.")
-        num_clips = len(targets) if normalizer is None else normalizer.num_instances
-        totals: dict[str, Tensor] = {}
-        with torch.autocast(output.class_logits.device.type, enabled=False):
-            for index, target in enumerate(targets):
-                for name, loss in self._clip_losses(output.clip(index), target).items():
-                    totals[name] = totals.get(name, loss.new_zeros(())) + loss / num_clips
-        return totals
-
-    def _clip_losses(self, output: ClipOutput, target: ClipTarget) -> dict[str, Tensor]:
         class_logits, mask_logits, features, pixel_targets = _pixels_of_clip(output, target)
         is_thing = pixel_targets.labels < self.num_thing_classes
         losses = self.panoptic_quality(class_logits, mask_logits, pixel_targets)
