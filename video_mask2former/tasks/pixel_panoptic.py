@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -83,19 +84,21 @@ class PastedPanopticTask(PanopticTask):
     ) -> None:
         super().__init__()
         self.class_threshold = min(thing_threshold, stuff_threshold)
-        self._options = {
-            "thing_threshold": thing_threshold,
-            "stuff_threshold": stuff_threshold,
-            "pixel_threshold": pixel_threshold,
-            "overlap_threshold": mask_overlap_threshold,
-            "class_exponent": class_exponent,
-            "mask_exponent": mask_exponent,
-        }
-        self._areas = {"min_thing_area": min_thing_area, "min_stuff_area": min_stuff_area}
+        self._rule = partial(
+            pasted_panoptic,
+            thing_threshold=thing_threshold,
+            stuff_threshold=stuff_threshold,
+            pixel_threshold=pixel_threshold,
+            overlap_threshold=mask_overlap_threshold,
+            class_exponent=class_exponent,
+            mask_exponent=mask_exponent,
+            min_thing_area=min_thing_area,
+            min_stuff_area=min_stuff_area,
+        )
 
     def segment(self, output: ClipOutput, size: tuple[int, int], things: Collection[int]) -> PanopticSegmentation:
         """See :func:`pasted_panoptic`."""
-        return pasted_panoptic(output, size, things, **self._options, **self._areas)
+        return self._rule(output, size, things)
 
 
 @torch.no_grad()
