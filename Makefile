@@ -37,6 +37,7 @@ $(STAMP): pyproject.toml setup.py $(KERNELS)
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77" wheel
 	$(BIN)/python -m pip install --quiet $(INDEX) "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[train,dev]"
+	$(BIN)/python -m pip install --quiet --no-deps "trackers>=2.6"  # its OpenCV would write over ours
 	@touch $@
 
 demo: $(STAMP)

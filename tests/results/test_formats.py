@@ -133,7 +133,7 @@ def _check_with_label_studio(task, config):
         from label_studio_sdk.label_interface import LabelInterface
     except ImportError:
         return
-    assert LabelInterface(config).validate_task(task)
+    assert LabelInterface(config).validate_prediction(task["predictions"][0], return_errors=True) == []
 
 
 def test_fiftyone_shows_boxes_masks_and_ids(video):
