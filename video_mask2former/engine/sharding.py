@@ -61,7 +61,7 @@ def shard(model: nn.Module) -> nn.Module:
     Call it before the optimizer is made, on every rank, with the same weights on all.
 
     Returns:
-        The model on the meta device, for :func:`whole_model`.
+        The model on the meta device, for ``whole_model``.
 
     Raises:
         ValueError: If there is one rank only, or torch is too old.

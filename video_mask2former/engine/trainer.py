@@ -57,8 +57,7 @@ class Trainer:
         ema: Moving average of the model's weights, which is then what is evaluated and exported.
         evaluate: Maps the model, in evaluation mode, and the step to metrics; called on every rank.
         metadata: Plain values stored in every file, such as the configuration.
-        outline: What :func:`~video_mask2former.engine.sharding.shard` returned, where the model is split over the
-            ranks.
+        outline: What ``shard`` returned, where the model is split over the ranks.
     """
 
     def __init__(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from video_mask2former.option_values import Count, NonNegative, PositiveInt, Range, Share
+from video_mask2former.option_values import Count, NonNegative, PositiveInt, Share
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking.base import TrackUpdate, check_clip, check_state_kind
 from video_mask2former.tracking.detections import Detections, find_detections
@@ -145,7 +145,7 @@ class ByteTracker(BoxTracker):
     def __init__(
         self,
         lost_track_buffer: Count = 30,
-        frame_rate: Annotated[float, Range(at_least=0.01)] = 30.0,
+        frame_rate: NonNegative = 30.0,
         track_activation_threshold: Share = 0.7,
         minimum_consecutive_frames: PositiveInt = 2,
         minimum_iou_threshold: Share = 0.1,
@@ -185,7 +185,7 @@ class OCSortTracker(BoxTracker):
     def __init__(
         self,
         lost_track_buffer: Count = 30,
-        frame_rate: Annotated[float, Range(at_least=0.01)] = 30.0,
+        frame_rate: NonNegative = 30.0,
         minimum_consecutive_frames: PositiveInt = 3,
         minimum_iou_threshold: Share = 0.3,
         direction_consistency_weight: NonNegative = 0.2,
@@ -228,7 +228,7 @@ class BoTSortTracker(BoxTracker):
     def __init__(
         self,
         lost_track_buffer: Count = 30,
-        frame_rate: Annotated[float, Range(at_least=0.01)] = 30.0,
+        frame_rate: NonNegative = 30.0,
         track_activation_threshold: Share = 0.7,
         minimum_consecutive_frames: PositiveInt = 2,
         first_iou_threshold: Share = 0.2,
@@ -271,7 +271,7 @@ class SortTracker(BoxTracker):
     def __init__(
         self,
         lost_track_buffer: Count = 30,
-        frame_rate: Annotated[float, Range(at_least=0.01)] = 30.0,
+        frame_rate: NonNegative = 30.0,
         track_activation_threshold: Share = 0.25,
         minimum_consecutive_frames: PositiveInt = 3,
         minimum_iou_threshold: Share = 0.3,

@@ -96,7 +96,7 @@ class VideoReader:
         self._resources = contextlib.ExitStack()
         self._resources.callback(source.close)
 
-    def closes(self, resources: contextlib.ExitStack) -> None:
+    def _closes(self, resources: contextlib.ExitStack) -> None:
         """Close these, too, when the reader is closed."""
         self._resources.push(resources)
 
@@ -245,7 +245,7 @@ def open_video(
             frames, name = _frame_source(source, rate, backend)
         stack.callback(frames.close)
         reader = VideoReader(frames, name=name, start=start or 0, end=end, every=every)
-        reader.closes(stack.pop_all())
+        reader._closes(stack.pop_all())
         return reader
 
 

@@ -31,7 +31,7 @@ class ImportFormat:
 
 
 def import_annotations(name: str, source: Path, images: Path | None, output: Path) -> int:
-    """Convert annotations of the format of a name, see :data:`IMPORTS`, and return the number of videos.
+    """Convert annotations of the format of a name, see ``IMPORTS``, and return the number of videos.
 
     Raises:
         FileNotFoundError: If the annotations or the images are not there.
