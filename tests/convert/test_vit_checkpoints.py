@@ -131,3 +131,42 @@ def test_a_pyramid_takes_the_weights_of_its_transformer():
     assert all(".levels." in name for name in report.reinitialised) and report.reinitialised
     for name, value in model.backbone.vit.state_dict().items():
         torch.testing.assert_close(value, base.state_dict()[name])
+
+
+def test_a_video_model_starts_from_one_of_frames_or_of_another_memory(tmp_path):
+    frames = shuffled(EoMT(Dinov2(*SIZE, image_size=32), 40, 3, 3, (1,) * 3, (2,) * 3))
+    path = tmp_path / "frames.pth"
+    torch.save({"model": frames.state_dict()}, path)
+    tiny = [*TINY, "model.backbone.image_size=32", f"training.init_weights={path}"]
+    config = read_config("videomt/ytvis_2019/vit_small_dinov2", tiny)
+    model = build_model(config)
+    updater = {name: value.clone() for name, value in model.query_updater.state_dict().items()}
+    report = load_initial_weights(model, config)
+    assert set(report.unused) == {"annealing.probabilities"}
+    for name, value in model.state_dict().items():
+        own = updater.get(name.removeprefix("query_updater."))
+        torch.testing.assert_close(value, frames.state_dict()[name] if own is None else own)
+
+    linear = shuffled(PMT(Dinov2(*SIZE, image_size=32), 25, 3, (0, 3)))
+    torch.save({"model": linear.state_dict()}, path)
+    config = read_config("lvmt/ovis/vit_large_dinov2", [*tiny, "model.tapped_blocks=[0, 3]"])
+    model = build_model(config)
+    report = load_initial_weights(model, config)
+    assert set(report.reinitialised) == {f"query_updater.{name}" for name in model.query_updater.state_dict()}
+    torch.testing.assert_close(model.blocks[0].scale1, linear.blocks[0].scale1)
+    with pytest.raises(ValueError, match=r"2 of its entries have no place .*query_updater"):
+        load_weights(model, linear.state_dict())  # which is no start of a training
+
+
+def test_the_backbone_of_a_whole_model_can_be_taken(tmp_path):
+    whole = shuffled(EoMT(Dinov2(*SIZE, image_size=32), 7, 3, 3))
+    path = tmp_path / "whole.pth"
+    torch.save({"model": whole.state_dict()}, path)
+    overrides = [*TINY, "model.tapped_blocks=[3]", "model.backbone.image_size=32", f"model.backbone.weights={path}"]
+    config = read_config("lvmt/ovis/vit_large_dinov2", overrides)
+    model = build_model(config)
+    laterals = model.laterals.scales[0].clone()
+    report = load_initial_weights(model, config)
+    assert report.loaded == tuple(f"backbone.{name}" for name in model.backbone.state_dict()) and not report.unused
+    torch.testing.assert_close(model.backbone.state_dict(), whole.backbone.state_dict())
+    torch.testing.assert_close(model.laterals.scales[0], laterals)

@@ -13,8 +13,9 @@ from video_mask2former.convert.formats import CheckpointFormat, identify_format
 from video_mask2former.convert.key_map import Converted, nearest
 from video_mask2former.messages import printable
 
+_UPDATER = "query_updater"
 # What later stages of training add to a segmenter
-_LATER_PARTS = ("tracker", "refiner", "decoder.reid_embed")
+_LATER_PARTS = ("tracker", "refiner", "decoder.reid_embed", _UPDATER)
 _CLASS_HEAD = re.compile(r"(^|\.)class_embed\.|^heads\.class_head\.|^semantic_head\.output\.")
 # The option to change when a shape does not fit.
 _OPTION_OF_KEY = (
@@ -87,6 +88,7 @@ def load_weights(
     allow_partial: bool = False,
     has_backbone: bool = False,
     allow_earlier_stage: bool = False,
+    backbone_only: bool = False,
 ) -> LoadReport:
     """Copy a checkpoint of any known kind into a model.
 
@@ -100,13 +102,17 @@ def load_weights(
         allow_class_mismatch: Keep the initial class head where the checkpoint has another number of classes.
         allow_partial: Load what fits and report the rest, whatever it is.
         has_backbone: The backbone of the model has its published weights already, which some checkpoints build on.
-        allow_earlier_stage: Keep the initial tracker, refiner and re-ID head where the checkpoint has none.
+        allow_earlier_stage: Keep the initial tracker, refiner, re-ID head or updater of queries where the checkpoint
+            has none, or an updater of another kind.
+        backbone_only: Take the backbone of a whole model, and leave the rest of it and of the model alone.
 
     Raises:
         ValueError: If the checkpoint is of no known kind or does not fit; the message has the reason.
     """
     source, converted = convert_weights(state_dict, model.state_dict())
     converted = _without_absent_parts(converted, model.state_dict())
+    if allow_earlier_stage:
+        converted = _without_other_stages(converted, model.state_dict())
     weights = converted.weights
     if source.needs_backbone is not None and source.needs_backbone(state_dict):
         if not has_backbone:
@@ -117,8 +123,11 @@ def load_weights(
         weights = _on_backbone(weights, model.state_dict())
     if source.fit is not None:
         weights = source.fit(weights, model.state_dict())
-    own = {key: value for key, value in model.state_dict().items() if not source.is_backbone or _is_backbone(key)}
+    only_backbone = source.is_backbone or backbone_only
+    own = {key: value for key, value in model.state_dict().items() if not only_backbone or _is_backbone(key)}
     unused = dict(converted.ignored) | {key: "unknown name" for key in converted.unknown}
+    if backbone_only:
+        weights, unused = {key: value for key, value in weights.items() if _is_backbone(key)}, {}
     unused |= {key: "no such parameter in the model" for key in weights.keys() - own.keys()}
 
     reinitialised: dict[str, str] = {}
@@ -168,13 +177,24 @@ def _has_part(keys: Iterable[str], part: str) -> bool:
     return any(key.startswith(f"{part}.") for key in keys)
 
 
+def _without_other_stages(converted: Converted, own: Iterable[str]) -> Converted:
+    """Without what only another stage of a training has: masked attention that ended, another updater of queries."""
+    other = {
+        key: "belongs to another stage of the training"
+        for key in converted.weights.keys() - set(own)
+        if key.startswith((f"{_UPDATER}.", "annealing."))
+    }
+    weights = {key: value for key, value in converted.weights.items() if key not in other}
+    return replace(converted, weights=weights, ignored=converted.ignored | other)
+
+
 def _without_absent_parts(converted: Converted, own: Iterable[str]) -> Converted:
     """Without the tracker, refiner or re-ID head that the model does not have."""
     own = list(own)
     absent = {
         key: f"the model has no {part}"
         for key in converted.weights
-        if (part := _later_part(key)) and not _has_part(own, part)
+        if (part := _later_part(key)) and part != _UPDATER and not _has_part(own, part)
     }
     weights = {key: value for key, value in converted.weights.items() if key not in absent}
     return replace(converted, weights=weights, ignored=converted.ignored | absent)

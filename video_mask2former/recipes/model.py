@@ -165,7 +165,8 @@ def plan_loss(config: Config, index: int, origin: str = "the configuration") -> 
 def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:
     """Give a new model the weights that training starts from.
 
-    ``training.init_weights``, a whole model, goes before ``model.backbone.weights``, an ImageNet backbone.
+    ``training.init_weights``, a whole model, goes before ``model.backbone.weights``: a published backbone, or a whole
+    model whose backbone is taken.
 
     Returns:
         What was loaded, None where the configuration names neither.
@@ -179,7 +180,10 @@ def load_initial_weights(model: Segmenter, config: Config) -> LoadReport | None:
         logger.info("training starts from random weights: neither init_weights nor backbone.weights is given")
         return None
     checkpoint = read_checkpoint(package_weights_path() if path == _PACKAGE_WEIGHTS else path)
-    report = load_into(model, checkpoint, config, allow_class_mismatch=allow, allow_earlier_stage=True)
+    if config.training.init_weights is None:
+        report = load_weights(model, checkpoint.weights, backbone_only=True)
+    else:
+        report = load_into(model, checkpoint, config, allow_class_mismatch=allow, allow_earlier_stage=True)
     logger.info("initial weights from %s\n%s", path, report.summary())
     return report
 
