@@ -251,6 +251,8 @@ FOUR = ([14782, 29564, 44346, 59128], [29564, 44346, 59128, 73910])
 FIVE = ([14782, 25869, 36955, 48042, 59128], [29564, 40651, 51737, 62824, 73910])
 SIX = ([0, 23651, 32520, 41389, 50258, 59128], [3000, 38433, 47302, 56171, 65040, 73910])
 ADE20K = ([6520, 13040, 19560, 26080], [13040, 19560, 26080, 32600])
+CITYSCAPES = ([3317, 6634, 9951, 13268], [6634, 9951, 13268, 16585])
+SHORT_SIX = ([0, 5384, 7403, 9422, 11442, 13461], [3000, 8749, 10769, 12788, 14807, 16826])
 DINOV3 = {"lr": 2e-4, "llrd_l2_enabled": False, "warmup_steps": [2000, 3000], "delta_weights": True}
 # Configuration that ships, dataset, epochs, steps of annealing, size of the backbone
 IMAGES = [
@@ -262,11 +264,14 @@ IMAGES = [
     ("eomt/coco_instance/vit_large_dinov2_640", 12, FOUR, 1),
     ("eomt/coco_instance/vit_large_dinov3_640", 12, FOUR, 1),
     ("eomt/ade20k_panoptic/vit_large_dinov2_640", 31, ADE20K, 1),
+    ("eomt/ade20k_semantic/vit_large_dinov2_512", 31, ADE20K, 1),
+    ("eomt/cityscapes_semantic/vit_large_dinov2_1024", 107, CITYSCAPES, 1),
+    ("pmt/ade20k_semantic/vit_large_dinov3_512", 16, SHORT_SIX, 1),
     ("pmt/coco_panoptic/vit_small_dinov3_640", 12, SIX, 1),
     ("pmt/coco_panoptic/vit_large_dinov3_1280", 12, SIX, 1),
     ("pmt/coco_instance/vit_large_dinov3_640", 12, SIX, 1),
 ]
-CLASSES = {"coco": "COCO", "ade20k": "ADE20K"}
+CLASSES = {"coco": "COCO", "ade20k": "ADE20K", "cityscapes": "Cityscapes"}
 
 
 def published_image(name: str, epochs: int, annealing: tuple[list[int], list[int]], times: int) -> dict:
@@ -277,7 +282,7 @@ def published_image(name: str, epochs: int, annealing: tuple[list[int], list[int
     starts, ends = ([times * step for step in steps] for steps in annealing)
     if family == "eomt" and version == 3 and task == "panoptic":
         starts, ends = [0, *starts[1:]], [3000, *ends[1:]]
-    network: dict = {"num_q": 200}
+    network: dict = {"num_q": 100 if task == "semantic" else 200}
     encoder = {"backbone_name": BACKBONES[version].format(size if version == 2 else size[0])}
     options: dict = {}
     if family == "pmt":
@@ -335,6 +340,14 @@ def test_what_an_image_model_cannot_be_is_said(write, old, new, message):
     assert re.search(re.escape(old), text)
     with pytest.raises(ValueError, match=message):
         read_config(write(text.replace(old, new)))
+
+
+def test_one_rate_for_all_blocks_is_read(write):
+    values = published_image("eomt/ade20k_semantic/vit_large_dinov3_512", 16, ([0, 6520, 9780, 13040],) * 2, 1)
+    options = values["model"]["init_args"]
+    del options["llrd_l2_enabled"]
+    options |= {"lr_mult": 0.1, "llrd": 1.0, "attn_mask_annealing_end_steps": [3000, 9780, 13040, 16300]}
+    check(write(yaml.safe_dump(values)), "eomt/ade20k_semantic/vit_large_dinov3_512")
 
 
 def test_batches_of_devices_are_one(write):

@@ -16,7 +16,11 @@ from video_mask2former.data.preparation.coco_subset import SHARED_CLASSES, filte
 from video_mask2former.data.preparation.convert_coco_video import convert_coco_video
 from video_mask2former.data.preparation.convert_davis import convert_davis, read_indexed_png
 from video_mask2former.data.preparation.convert_mots import convert_mots
-from video_mask2former.data.preparation.convert_segment_maps import convert_ade20k_semantic, convert_coco_panoptic
+from video_mask2former.data.preparation.convert_segment_maps import (
+    convert_ade20k_semantic,
+    convert_cityscapes_semantic,
+    convert_coco_panoptic,
+)
 from video_mask2former.data.preparation.dataset_writer import DatasetWriter, TrackAnnotation
 from video_mask2former.rle import decode_rle, encode_masks
 
@@ -307,6 +311,23 @@ def test_ade20k(tmp_path) -> None:
     assert annotations[0].labels == (0, 149)
     np.testing.assert_array_equal(annotations.clip_target(0, (0,)).ignored[0], labels == 0)
     assert check_dataset(tmp_path / "out.json", tmp_path / "images").problems == ()
+
+
+def test_cityscapes(tmp_path) -> None:
+    labels = np.zeros((10, 12), np.uint8)
+    labels[:4], labels[4:6], labels[6:8] = 7, 33, 30  # road, bicycle, and trailer, which does not count
+    write_image(tmp_path / "images/aachen/aachen_1_leftImg8bit.png")
+    (tmp_path / "labels/aachen").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "labels/aachen/aachen_1_gtFine_labelIds.png"), labels)
+    paths = (tmp_path / "images", tmp_path / "labels", tmp_path / "out.json")
+    assert convert_cityscapes_semantic(*paths) == 2
+    annotations = load_annotations(paths[2])
+    assert annotations.class_names == CLASS_NAMES["cityscapes_semantic"]
+    assert annotations[0].labels == (0, 18)
+    np.testing.assert_array_equal(annotations.clip_target(0, (0,)).ignored[0], (labels == 0) | (labels == 30))
+    assert check_dataset(paths[2], paths[0]).problems == ()
+    with pytest.raises(FileNotFoundError, match="has no CITY"):
+        convert_cityscapes_semantic(tmp_path / "labels", tmp_path / "labels", paths[2])
 
 
 def coco_of(*names: str) -> dict:

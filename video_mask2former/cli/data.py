@@ -132,13 +132,14 @@ def _add_conversions(tools: argparse._SubParsersAction[Any]) -> None:
     parser = add_tool(
         tools,
         "convert-segments",
-        "convert the label pictures of COCO panoptic or ADE20K to a COCO instances file, stuff included",
+        "convert the label pictures of COCO panoptic, ADE20K or Cityscapes to a COCO instances file, stuff included",
         _convert_segments,
         "coco annotations/panoptic_val2017.json annotations/panoptic_val2017 OUT.json",
         "ade20k images/validation annotations/validation OUT.json",
+        "cityscapes leftImg8bit/val gtFine/val gtFine_val_segments.json",
     )
-    parser.add_argument("kind", choices=("coco", "ade20k"))
-    parser.add_argument("source", help="COCO's panoptic JSON file, or ADE20K's folder of images")
+    parser.add_argument("kind", choices=("coco", "ade20k", "cityscapes"))
+    parser.add_argument("source", help="COCO's panoptic JSON file, or the folder of images")
     parser.add_argument("pictures", help="folder of the PNG files")
     parser.add_argument("output", help="JSON file to write")
     parser = add_tool(
@@ -191,10 +192,14 @@ def _convert_panoptic_videos(args: argparse.Namespace) -> int:
 
 
 def _convert_segments(args: argparse.Namespace) -> int:
-    from video_mask2former.data.preparation.convert_segment_maps import convert_ade20k_semantic, convert_coco_panoptic
+    from video_mask2former.data.preparation import convert_segment_maps as convert
 
-    convert = convert_coco_panoptic if args.kind == "coco" else convert_ade20k_semantic
-    print(f"{args.output}: {convert(args.source, args.pictures, args.output)} segments")
+    kinds = {
+        "coco": convert.convert_coco_panoptic,
+        "ade20k": convert.convert_ade20k_semantic,
+        "cityscapes": convert.convert_cityscapes_semantic,
+    }
+    print(f"{args.output}: {kinds[args.kind](args.source, args.pictures, args.output)} segments")
     return 0
 
 

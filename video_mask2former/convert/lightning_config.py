@@ -72,8 +72,19 @@ _DATASETS = {
     "datasets.ade20k_semantic.ADE20KSemantic": _Dataset(
         "ade20k_semantic", 150, 512, "ade20k_sem_seg_train", "ade20k_sem_seg_val", 1262, (0.5, 2.0), True
     ),
+    "datasets.cityscapes_semantic.CityscapesSemantic": _Dataset(
+        "cityscapes_semantic",
+        19,
+        1024,
+        "cityscapes_fine_sem_seg_train",
+        "cityscapes_fine_sem_seg_val",
+        186,
+        (0.5, 2.0),
+        True,
+    ),
 }
 _IMAGES_OF_A_STEP = 16
+_LONGEST_SIDE = 4096  # of frames that are seen through windows; the published code has no limit
 
 _PRECISIONS = {"16-mixed": "float16", "bf16-mixed": "bfloat16", "32-true": "float32"}
 
@@ -332,6 +343,8 @@ def _answer(task: str, side: int, flat: Mapping[str, Any]) -> dict[str, Any]:
         "inference.short_side": side,
         "inference.max_side": side,
     }
+    if task == "semantic":  # through windows along the long side
+        options |= {"inference.max_side": _LONGEST_SIDE, "inference.tile_side": side}
     if task == "panoptic":
         options["task.object_mask_threshold"] = float(flat.get(f"{_MODEL}.mask_thresh", 0.8))
         options["task.overlap_threshold"] = float(flat.get(f"{_MODEL}.overlap_thresh", 0.8))

@@ -71,6 +71,10 @@ def _catalog() -> dict[str, DatasetEntry]:
         entries[f"ade20k_sem_seg_{split}"] = DatasetEntry(
             f"{base}/images/{folder}", (f"{base}/{folder}_segments.json",), f"{base}/annotations/{folder}"
         )
+    for split in ("train", "val"):
+        entries[f"cityscapes_fine_sem_seg_{split}"] = DatasetEntry(
+            f"cityscapes/leftImg8bit/{split}", (f"cityscapes/gtFine_{split}_segments.json",)
+        )
     for split in ("train", "val", "test"):
         base = "VIPSeg/VIPSeg_720P"
         panoptic = f"{base}/panoptic_gt_VIPSeg_{split}"
@@ -90,7 +94,7 @@ def _catalog() -> dict[str, DatasetEntry]:
 DATASETS: dict[str, DatasetEntry] = _catalog()
 """The catalog. Some files are made by ``video-mask2former data``: ``split`` makes ``*_local_*``, the two parts of a
 training set; ``filter-coco`` makes ``coco2*``, COCO with the classes of a video dataset; ``convert-segments`` makes the
-segments of COCO panoptic, ADE20K, VIPSeg and VSPW."""
+segments of COCO panoptic, ADE20K, Cityscapes, VIPSeg and VSPW."""
 
 
 def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetPaths:

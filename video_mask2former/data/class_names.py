@@ -97,6 +97,11 @@ _VIPSEG_THINGS = _listed(
     screen_or_television, computer, printer, Mobile_phone, keyboard, instrument, train"""
 )
 
+_CITYSCAPES = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+
 # COCO skips the ids of ten things that were never annotated, and of stuff classes that were merged into others.
 _COCO_UNUSED_THING_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _COCO_THING_IDS = tuple(index for index in range(1, 91) if index not in _COCO_UNUSED_THING_IDS)
@@ -114,6 +119,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "coco_instance": _COCO_THINGS,
     "coco_panoptic": _COCO_THINGS + _COCO_STUFF,
     "ade20k_semantic": _ADE20K,
+    "cityscapes_semantic": _CITYSCAPES,
     "vspw": _VSPW,
     "vipseg": (*_VIPSEG_THINGS, *(name for name in _VSPW if name not in _VIPSEG_THINGS)),
 }
@@ -126,7 +132,9 @@ CATEGORY_IDS: dict[str, tuple[int, ...]] = {
     "coco_instance": _COCO_THING_IDS,
     "coco_panoptic": _COCO_THING_IDS + _COCO_STUFF_IDS,
     "ade20k_semantic": tuple(range(1, 151)),  # 0 is "not labelled" in the annotation pictures
-    "vspw": tuple(range(1, 125)),  # the same
+    # The ids of the published pictures; the others do not count
+    "cityscapes_semantic": (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33),
+    "vspw": tuple(range(1, 125)),  # 0 again
     "vipseg": tuple(map(_VSPW.index, CLASS_NAMES["vipseg"])),
 }
 """The ``category_id`` that annotation and result files use for each class index."""
@@ -136,6 +144,7 @@ THING_INDICES: dict[str, frozenset[int]] = {
     "coco_instance": frozenset(range(80)),
     "coco_panoptic": frozenset(range(80)),
     "ade20k_semantic": frozenset(index for index, name in enumerate(_ADE20K) if name not in _ADE20K_STUFF),
+    "cityscapes_semantic": frozenset(range(11, 19)),
     "vspw": frozenset(map(_VSPW.index, _VIPSEG_THINGS)),
     "vipseg": frozenset(range(58)),
 }

@@ -7,19 +7,23 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from vit_golden import assert_close, load_published, meta, published_weights, unpacked, video
 
 import video_mask2former as vm2f
 from video_mask2former.convert import vit_keys
-from video_mask2former.inference import InferenceSettings
+from video_mask2former.inference import InferenceSettings, VideoPredictor
+from video_mask2former.inference.sliding_windows import SlidingWindows, window_origins
 from video_mask2former.models.backbones.vit import Dinov2, Dinov3
 from video_mask2former.models.eomt import EoMT
 from video_mask2former.models.videomt import VidEoMT
+from video_mask2former.ops.resize import fit_short_side
 from video_mask2former.rle import decode_rle
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import VideoPanopticTask, VideoSemanticTask
 from video_mask2former.tasks.base import AnswerRules
-from video_mask2former.tasks.postprocess import clip_instances, image_instances, image_panoptic
+from video_mask2former.tasks.postprocess import clip_instances, image_instances, image_panoptic, image_semantic
 from video_mask2former.tasks.segment_maps import paint
 
 OUTPUT_SIZE = (80, 120)
@@ -115,6 +119,38 @@ def test_images_have_the_published_panoptic_and_instance_results(version, golden
         assert list(instances.labels) == figures[f"instance_labels_{index}"][order].tolist()
         masks = np.array([decode_rle(mask) for mask in instances.segmentations])
         assert (masks == image_masks(figures, index)[order]).mean() > 0.9999
+
+
+@torch.no_grad()
+def test_semantic_maps_are_those_of_published_windows(golden):
+    figures = golden("eomt_s_dinov2")
+    about = meta(figures)
+    side = about["sem_img_size"][0]
+    backbone = Dinov2(image_size=side)
+    model = EoMT(backbone, about["sem_num_classes"], about["num_q"], about["num_blocks"], size_divisibility=side)
+    tiled = SlidingWindows(load_published(model, vit_keys.EOMT_DINOV2), side)
+    for index, (seed, size) in enumerate(zip(about["image_seeds"], about["image_sizes"], strict=True)):
+        pixels = (np.random.Generator(np.random.PCG64(seed)).random((3, *size)) * 255).astype(np.uint8)
+        scaled = fit_short_side(tuple(size), side, 4096)
+        image = Image.fromarray(pixels.transpose(1, 2, 0)).resize(scaled[::-1], Image.Resampling.BILINEAR)
+        frames = torch.from_numpy(np.array(image).transpose(2, 0, 1)[None, None])
+        starts = [start for number, start, _ in figures["sem_origins"].tolist() if number == index]
+        assert list(window_origins(max(scaled), side, None)) == starts
+        output = tiled.decode(tiled.encode(frames))
+        scores = F.interpolate(output.mask_logits.dense()[0, :, 0][None], size=tuple(size), mode="bilinear")[0]
+        published = figures[f"sem_logits_{index}"]
+        sampled = scores[:, ::10, ::10].numpy()  # up to a value for each pixel, which all classes share
+        np.testing.assert_allclose(sampled - sampled.mean(0), published - published.mean(0), atol=3e-5)
+        labels = image_semantic(output, tuple(size)).argmax(0).numpy()
+        assert (labels == figures[f"sem_map_{index}"]).mean() > 0.9999
+        predictor = VideoPredictor(
+            model, InferenceSettings(short_side=side, max_side=4096, tile_side=side), VideoSemanticTask()
+        )
+        (frame,) = predictor.stream(iter([(0, pixels.transpose(1, 2, 0))]))  # our own resizing: a grey value off
+        streamed = np.zeros(size, dtype=int)
+        for label, mask in zip(frame.labels, frame.segmentations, strict=True):
+            streamed[decode_rle(mask)] = label
+        assert (streamed == labels).mean() > 0.98
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from video_mask2former.data.class_names import CLASS_NAMES
 from video_mask2former.data.evaluation_videos import EvaluationSet
 from video_mask2former.data.image_files import read_image
 from video_mask2former.data.label_maps import masks_of_numbers
@@ -14,10 +15,7 @@ from video_mask2former.data.preparation.dataset_writer import DatasetWriter, Tra
 from video_mask2former.progress import tracked
 from video_mask2former.rle import Rle, decode_rle
 
-KITTI_STEP_CLASSES = (
-    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
-    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
-)
+KITTI_STEP_CLASSES = CLASS_NAMES["cityscapes_semantic"]
 """The classes of KITTI-STEP, which are those of Cityscapes."""
 _KITTI_STEP_THINGS = ("person", "car")
 _KITTI_STEP_VOID = 255

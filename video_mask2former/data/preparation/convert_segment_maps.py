@@ -1,14 +1,14 @@
-"""Panoptic and semantic label pictures (COCO panoptic, ADE20K) to COCO instances, stuff included.
+"""Panoptic and semantic label pictures (COCO panoptic, ADE20K, Cityscapes) to COCO instances, stuff included.
 
 Mask2Former treats a region of stuff as one more instance, so with this the panoptic and semantic image models train
 and are measured on the same files as all others. Things may have several instances an image, stuff has one. Pixels
-without a label (0 in both) are written as regions that training ignores.
+without a label are written as regions that training ignores.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,55 @@ def convert_ade20k_semantic(
     Returns:
         The number of segments.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    classes = dict(zip(CATEGORY_IDS["ade20k_semantic"], CLASS_NAMES["ade20k_semantic"], strict=True))
     paths = sorted(Path(image_folder).glob("*.jpg"))
     if not paths:
         raise FileNotFoundError(f"{image_folder} has no .jpg images.")
-    for path in tracked(paths, "convert", "image"):
-        labels = read_indexed_png(Path(label_folder) / f"{path.stem}.png")
-        if labels.max() > len(classes):
-            raise ValueError(f"{label_folder}/{path.stem}.png must have values up to 150, got {labels.max()}.")
+    pairs = [(path, Path(label_folder) / f"{path.stem}.png") for path in paths]
+    return _convert_label_maps(pairs, Path(image_folder), "ade20k_semantic", output, largest=150)
+
+
+def convert_cityscapes_semantic(
+    image_folder: str | os.PathLike[str], label_folder: str | os.PathLike[str], output: str | os.PathLike[str]
+) -> int:
+    """Convert the pictures of Cityscapes (``CITY/*_gtFine_labelIds.png``); classes that do not count are void.
+
+    Args:
+        image_folder: ``leftImg8bit/train`` or ``leftImg8bit/val``.
+        label_folder: ``gtFine/train`` or ``gtFine/val``.
+        output: JSON file to write.
+
+    Returns:
+        The number of segments.
+    """
+    ending = "_leftImg8bit.png"
+    paths = sorted(Path(image_folder).glob(f"*/*{ending}"))
+    if not paths:
+        raise FileNotFoundError(f"{image_folder} has no CITY/*{ending} images.")
+    labels = Path(label_folder)
+    pairs = [(path, labels / path.parent.name / path.name.replace(ending, "_gtFine_labelIds.png")) for path in paths]
+    return _convert_label_maps(pairs, Path(image_folder), "cityscapes_semantic", output, largest=33)
+
+
+def _convert_label_maps(
+    pairs: Sequence[tuple[Path, Path]],
+    image_folder: Path,
+    class_list: str,
+    output: str | os.PathLike[str],
+    *,
+    largest: int,
+) -> int:
+    """Write the segments of pictures whose values are category ids; other values up to ``largest`` are void."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    classes = dict(zip(CATEGORY_IDS[class_list], CLASS_NAMES[class_list], strict=True))
+    for path, label_path in tracked(pairs, "convert", "image"):
+        labels = read_indexed_png(label_path)
+        if labels.max() > largest:
+            raise ValueError(f"{label_path} must have values up to {largest}, got {labels.max()}.")
+        labels = np.where(np.isin(labels, list(classes)), labels, 0)
+        name = path.relative_to(image_folder).as_posix()
         images.append(
-            {"id": len(images) + 1, "file_name": path.name, "height": labels.shape[0], "width": labels.shape[1]}
+            {"id": len(images) + 1, "file_name": name, "height": labels.shape[0], "width": labels.shape[1]}
             | _void(labels)
         )
         for category_id, mask in _masks(labels, classes):
