@@ -113,3 +113,9 @@ def test_a_frozen_backbone_has_no_decay():
     freeze(model, ["queries", "query_updater"])
     with pytest.raises(ValueError, match="nothing to train"):
         rates_by_name(model, learning_rate=1.0, layer_decay=0.6)
+
+
+def test_a_backbone_may_wait_without_a_warm_up_of_its_own():
+    schedule = LearningRateSchedule(kind="two_part", max_steps=10, warmup_steps=4)
+    assert [schedule.factor(step, of_backbone=True) for step in (0, 3, 4, 10)] == [0, 0, 1, 0]
+    assert schedule.factor(2) == 0.5

@@ -176,7 +176,7 @@ class LearningRateSchedule:
         wait = self.warmup_steps if of_backbone else 0
         warmup = self.backbone_warmup_steps if of_backbone else self.warmup_steps
         if step < wait + warmup:
-            return max(step - wait, 0) / warmup
+            return max(step - wait, 0) / warmup if warmup else 0.0  # only waiting
         done = (step - wait - warmup) / (self.max_steps - wait - warmup)
         return (1.0 - min(done, 1.0)) ** self.power
 
