@@ -7,7 +7,10 @@ import io
 import pytest
 import torch
 
+from video_mask2former.config import Config, apply_overrides
 from video_mask2former.mask_logits import MaskLogits
+from video_mask2former.recipes.inference import build_settings
+from video_mask2former.recipes.model import complete_config
 from video_mask2former.structures import ClipOutput
 from video_mask2former.tracking import MotionTracker, QueryTracker, Tracker, TrackRules
 
@@ -122,3 +125,9 @@ def test_the_state_does_not_grow() -> None:
 def test_options_are_checked(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         MotionTracker(**options)
+
+
+def test_a_tracker_whose_options_were_written_out_is_the_same_as_by_its_name() -> None:
+    config = apply_overrides(Config(), ["tracker=motion"])
+    assert build_settings(config).tracker == build_settings(complete_config(config)).tracker == "motion"
+    assert build_settings(apply_overrides(config, ["tracker.box_weight=0.7"])).tracker != "motion"

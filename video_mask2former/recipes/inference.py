@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from video_mask2former.config import Config, InferenceSettings, PartConfig
 from video_mask2former.recipes.class_path import import_class
@@ -64,5 +64,12 @@ def build_settings(config: Config) -> InferenceSettings:
     """
     if config.tracker is None or is_learned(config.tracker):
         return config.inference
-    has_options = bool(config.tracker.options) or ":" in config.tracker.name
-    return replace(config.inference, tracker=build_tracker(config.tracker) if has_options else config.tracker.name)
+    tracker: TrackerOfPlan | str = build_tracker(config.tracker)
+    # By its name, thresholds follow the score threshold; runs write out options that were left at their defaults.
+    if ":" not in config.tracker.name and _complete(config.tracker) == _complete(PartConfig(config.tracker.name)):
+        tracker = config.tracker.name
+    return replace(config.inference, tracker=tracker)
+
+
+def _complete(tracker: PartConfig) -> dict[str, Any]:
+    return plan_part(TRACKER, tracker, "tracker").complete()
