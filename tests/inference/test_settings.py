@@ -77,6 +77,7 @@ def test_every_option_is_a_flag_that_reaches_the_settings() -> None:
         "--dtype": ("bfloat16", "bfloat16"),
         "--feature-dtype": ("float16", "float16"),
         "--feature-device": ("cpu", "cpu"),
+        "--second-pass": ("encode", "encode"),
         "--video-backend": ("decord", "decord"),
         "--compile": (None, True),
     }
