@@ -33,9 +33,9 @@ def test_peaks_are_pixels_that_no_neighbour_surpasses_highest_first():
     assert find_peaks(logits, 3).tolist() == [[35 + 34, 1 * 7 + 2, 35 + 0]]
 
 
-def test_where_peaks_are_few_other_pixels_follow_and_then_all_again():
+def test_where_peaks_are_few_other_pixels_follow_and_then_the_first_again():
     logits = torch.tensor([[5.0, 4.0], [3.0, 2.0]])[None, None, None]
-    assert find_peaks(logits, 6).tolist() == [[0, 1, 2, 3, 0, 1]]
+    assert find_peaks(logits, 6).tolist() == [[0, 1, 2, 3, 0, 0]]
 
 
 def test_the_product_of_a_window_is_the_weighted_distance_from_its_centre():

@@ -137,7 +137,7 @@ def find_peaks(logits: Tensor, number: int) -> Tensor:
     Args:
         logits: ``(B, T, K, h, w)``.
         number: Q. Where there are fewer peaks, the highest of the other pixels follow, and where there are fewer
-            pixels, these again from the first on.
+            pixels, the first of them again.
 
     Returns:
         Pixels, counted through all frames, ``(B, Q)``, the highest first.
@@ -145,8 +145,10 @@ def find_peaks(logits: Tensor, number: int) -> Tensor:
     highest = logits.float().amax(dim=2)  # (B, T, h, w)
     is_peak = highest == F.max_pool2d(highest, 3, stride=1, padding=1)
     order = torch.where(is_peak, highest, highest - _BELOW).flatten(1)
-    best = order.topk(min(number, order.shape[1]), dim=1).indices
-    return best[:, torch.arange(number, device=best.device) % best.shape[1]]
+    # Padded, so that a graph that takes frames of any size has one number of queries.
+    best = F.pad(order, (0, number), value=-torch.inf).topk(number, dim=1).indices
+    pixels = F.pad(torch.arange(order.shape[1], device=order.device), (0, number))
+    return pixels[best]
 
 
 def with_places(mask_features: Tensor) -> Tensor:
