@@ -192,7 +192,14 @@ setup(
     package_dir={"video_mask2former.configs": "configs"},
     include_package_data=False,
     package_data={
-        "video_mask2former": ["py.typed", "demo_model/*", "pages/*.html", "pages/*.css", "pages/*.js"],
+        "video_mask2former": [
+            "py.typed",
+            "demo_model/*",
+            "recipes/published_weights.yaml",
+            "pages/*.html",
+            "pages/*.css",
+            "pages/*.js",
+        ],
         "video_mask2former.configs": ["**/*.yaml"],
     },
     ext_modules=kernels(),

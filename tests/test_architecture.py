@@ -45,7 +45,7 @@ RANK = {room: len(ROWS) - index for index, row in enumerate(ROWS) for room in ro
 # The bottom row may use itself, as may files of one room.
 BOTTOM = RANK["structures"]
 # Everything else is handed what it needs as plain arguments.
-CONFIG_READERS = {"config", "recipes", "api", "cli", "integrations", "convert", "__init__"}
+CONFIG_READERS = {"config", "recipes", "api", "cli", "integrations", "pretrained", "convert", "__init__"}
 # These are handed the settings of inference, which people make in Python, too.
 SETTINGS_READERS = {"inference", "tasks", "evaluation"}
 

@@ -20,10 +20,18 @@ from video_mask2former._version import __version__
 
 if TYPE_CHECKING:
     from video_mask2former import ops
-    from video_mask2former.api import evaluate_model, evaluate_results, export_model, load, load_exported, train
+    from video_mask2former.api import (
+        evaluate_model,
+        evaluate_results,
+        export_model,
+        load,
+        load_exported,
+        train,
+    )
     from video_mask2former.inference import InferenceSettings, segment_video, segment_videos, stream_video
     from video_mask2former.mask_logits import MaskLogits
     from video_mask2former.models import Segmenter, VideoMask2Former
+    from video_mask2former.pretrained import from_pretrained, push_to_hub, save_pretrained
     from video_mask2former.structures import (
         ClipFeatures,
         ClipOutput,
@@ -49,8 +57,11 @@ _HOME = {
     "evaluate_model": "api",
     "evaluate_results": "api",
     "export_model": "api",
+    "from_pretrained": "pretrained",
     "load": "api",
     "load_exported": "api",
+    "push_to_hub": "pretrained",
+    "save_pretrained": "pretrained",
     "segment_video": "inference",
     "segment_videos": "inference",
     "stream_video": "inference",
@@ -72,9 +83,12 @@ __all__ = [
     "evaluate_model",
     "evaluate_results",
     "export_model",
+    "from_pretrained",
     "load",
     "load_exported",
     "ops",
+    "push_to_hub",
+    "save_pretrained",
     "segment_video",
     "segment_videos",
     "stream_video",

@@ -25,9 +25,11 @@ from video_mask2former.inference import InferenceSettings
 from video_mask2former.metrics import Report
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
+from video_mask2former.recipes.hub import download, hub_address, local_weights
 from video_mask2former.recipes.inference import build_settings
 from video_mask2former.recipes.model import build_model, complete_config, load_into
 from video_mask2former.recipes.overrides import device_of, override
+from video_mask2former.recipes.published_weights import read_weights, weights_advice
 from video_mask2former.recipes.source import config_of_checkpoint, read_config
 from video_mask2former.recipes.tasks import build_task
 from video_mask2former.tasks import EvaluationOptions, Task, fitting_task
@@ -64,12 +66,13 @@ def load(
 
     Args:
         config: A YAML file of this package or of Mask2Former, the name of a shipped configuration
-            (``ytvis_2019/r50``), a Hugging Face folder, a checkpoint of this package that has its configuration
-            inside, or ``"demo"``, the small model that ships with the package. The last three bring their weights
-            along. A module that it names (``model.backbone.name: module:Class``) is imported.
+            (``ytvis_2019/r50``), a Hugging Face folder, a model of the Hugging Face hub (``owner/name``), a checkpoint
+            of this package that has its configuration inside, or ``"demo"``, the small model that ships with the
+            package. The last four bring their weights along. A module that it names
+            (``model.backbone.name: module:Class``) is imported.
         weights: A checkpoint: ``.pth``, ``.pkl`` or ``.safetensors`` of this package, of Mask2Former or of Hugging
-            Face, or a folder of the latter. None leaves the model with random weights, which the log warns of,
-            unless ``config`` brings its own.
+            Face, or a folder of the latter; ``hf://owner/name`` or ``hf://owner/name/file`` of the Hugging Face hub.
+            None leaves the model with random weights, which the log warns of, unless ``config`` brings its own.
         overrides: Options to change: ``["model.num_queries=20"]`` or ``{"model.num_queries": 20}``; detectron2's
             names (``MODEL.DEVICE=cpu``) are understood, too.
         device: Where the model goes: ``cpu``, ``cuda``, ``cuda:1``, ...; None is a GPU if there is one.
@@ -82,7 +85,8 @@ def load(
         in the log.
 
     Raises:
-        FileNotFoundError: If a file, folder or name does not exist.
+        FileNotFoundError: If a file, folder or name does not exist; of published weights the message has the address.
+        ImportError: If a model of the hub is asked for without ``huggingface_hub``.
         ValueError: If a configuration or checkpoint is invalid, or the two do not fit.
     """
     model, _ = load_with_config(
@@ -110,11 +114,13 @@ def load_with_config(
     """As :func:`load`, and return the whole configuration beside the model."""
     place = distributed.choose_device(device_of(overrides) if device is None else device)
     settings, bundled = _read_source(config, overrides, has_weights=weights is not None)
-    checkpoint = bundled if weights is None else read_checkpoint(weights)
+    checkpoint = bundled if weights is None else read_weights(weights, config)
     # The type comes before the weights, so that float64 checkpoints keep all their digits.
     model = build_model(settings).to(dtype or _parameter_dtype(checkpoint))
     if checkpoint is None:
-        logger.warning("no weights were given: the model is random and its predictions mean nothing")
+        logger.warning(
+            "no weights were given: the model is random and its predictions mean nothing.%s", weights_advice(config)
+        )
     else:
         source = identify_format(checkpoint.weights, model.state_dict())
         if source.is_backbone and not allow_partial:
@@ -336,7 +342,7 @@ def training_config(
         settings, _ = _read_source(config, (), has_weights=True)
         settings = apply_overrides(settings, {**_OF_ITS_OWN_TRAINING, "training.init_weights": os.fspath(bundled)})
         settings = override(settings, overrides)
-    given = {"training.init_weights": weights, "training.output": output}
+    given = {"training.init_weights": None if weights is None else local_weights(weights), "training.output": output}
     last = {name: os.fspath(path) for name, path in given.items() if path is not None}
     return apply_overrides(settings, last)
 
@@ -370,8 +376,11 @@ def _read_source(
 
 
 def bundled_weights(config: str | os.PathLike[str] | Config) -> Path | None:
-    """The checkpoint that a source is, or is in its folder; None for a configuration alone."""
+    """The checkpoint that a source is, or is in its folder or the hub; None for a configuration alone."""
     if isinstance(config, Config):
         return None
+    address = hub_address(config)
+    if address is not None:
+        return download(address)
     path = DEMO_WEIGHTS if config == DEMO_NAME else Path(config)
     return path if path.is_dir() or path.suffix in _CHECKPOINT_SUFFIXES else None

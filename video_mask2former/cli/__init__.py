@@ -1,4 +1,4 @@
-"""The command line: ``video-mask2former predict | train | evaluate | convert | export | data | app``."""
+"""The command line: ``video-mask2former predict | train | evaluate | convert | export | data | app | weights``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from video_mask2former._version import __version__
 from video_mask2former.messages import printable
 
 # Each has a module of its name here with add_parser(subparsers), which sets `run`.
-COMMANDS = ("predict", "train", "evaluate", "convert", "export", "data", "app")
+COMMANDS = ("predict", "train", "evaluate", "convert", "export", "data", "app", "weights")
 
 _INTERRUPTED = 130
 MAX_LINE = 2000  # characters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,7 @@ class Segmenter(nn.Module, ABC):
         online_window: Frames of a window online, where nothing is said.
         criterion: Name of the training loss, where a configuration names none.
         queries_are_classes: Whether query k is class k, on every frame.
+        built_from: The configuration that it was built from, as plain values; None where it was built in Python.
         keeps_pixel_features: Whether features have the maps that mask features are projected from, where there are
             such maps; set by what projects its own mask features.
     """
@@ -60,6 +61,7 @@ class Segmenter(nn.Module, ABC):
     online_window: int = 1
     criterion: ClassVar[str] = "clip"
     queries_are_classes: ClassVar[bool] = False
+    built_from: Mapping[str, Any] | None = None
     keeps_pixel_features: bool = False
 
     pixel_mean: Tensor

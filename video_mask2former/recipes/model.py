@@ -66,6 +66,7 @@ def build_model(config: Config) -> Segmenter:
 
     check_fits_in_memory(build, "the model of this configuration")
     model = build()
+    model.built_from = to_mapping(config)
     model.recompute_activations(config.model.activation_checkpointing)
     return model
 
