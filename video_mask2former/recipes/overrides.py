@@ -93,8 +93,8 @@ def override_detectron2(values: Mapping[str, Any], overrides: Overrides) -> tupl
 
 def device_of(overrides: Overrides) -> str | None:
     """The device that ``MODEL.DEVICE`` names, None where nothing does."""
-    theirs, _ = split_overrides(overrides, {**KEYS, **VIT_KEYS})
-    return str(theirs[_DEVICE]) if _DEVICE in theirs else None
+    named = overrides.items() if isinstance(overrides, Mapping) else (word.partition("=")[::2] for word in overrides)
+    return next((str(value) for name, value in named if name == _DEVICE), None)
 
 
 def _translated(theirs: Mapping[str, Any], config: Config) -> dict[str, Any]:

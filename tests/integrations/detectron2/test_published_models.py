@@ -276,10 +276,26 @@ def test_lazy_configurations_give_the_parts_themselves(drop_in, clip, config_fil
     assert len(answer["pred_scores"]) == 3
 
 
+def test_the_first_maskformer_is_built_too(build, clip, tmp_path) -> None:
+    """Its names are its own: the decoder is DETR's."""
+    changes = {
+        "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "BasePixelDecoder",
+        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 0,
+        "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE": "res5",
+        "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": "StandardTransformerDecoder",
+    }
+    cfg, model = build("MaskFormer", changes)
+    assert "sem_seg_head.predictor.transformer.decoder.layers.0.linear1.weight" in model.state_dict()
+    ours = vm2f.load(dumped(cfg, tmp_path), weights=saved(model, tmp_path), device="cpu")
+    with torch.no_grad():
+        expected = image_semantic(ours(clip[:1][None]), (40, 56), resize_scores=True)
+        torch.testing.assert_close(model.eval()([{"image": clip[0]}])[0]["sem_seg"], expected)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"MODEL.BACKBONE.NAME": "build_vit"}, "MODEL.BACKBONE.NAME must be build_resnet_backbone or D2Swin"),
+        ({"MODEL.BACKBONE.NAME": "build_vit"}, "MODEL.BACKBONE.NAME must be build_resnet_backbone or"),
         ({"MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "BasePixelDecoder"}, "must be 'MSDeformAttnPixelDecoder'"),
         ({"MODEL.SWIN.APE": True}, "must be False.*absolute position embedding"),
     ],

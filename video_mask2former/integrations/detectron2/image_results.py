@@ -25,7 +25,8 @@ class ImageAnswers:
     top_k: int
     object_mask_threshold: float
     overlap_threshold: float
-    resize_scores: bool
+    resize_scores: bool = False
+    fill: bool = False
 
     def __call__(self, output: ClipOutput, size: tuple[int, int]) -> dict[str, Any]:
         """The answers for an image.
@@ -50,6 +51,7 @@ class ImageAnswers:
             self.thing_classes,
             object_mask_threshold=self.object_mask_threshold,
             overlap_threshold=self.overlap_threshold,
+            fill=self.fill,
         )
         segments = [
             {"id": segment.segment_id, "isthing": segment.is_thing, "category_id": segment.label}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -12,6 +13,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from video_mask2former.convert import DETECTRON2
+from video_mask2former.convert.formats import MASKFORMER
+from video_mask2former.convert.key_map import KeyMap
 from video_mask2former.integrations.detectron2.batches import Record, clips_of, output_size_of, targets_of
 from video_mask2former.integrations.detectron2.config import convert_cfg
 from video_mask2former.integrations.detectron2.image_results import ImageAnswers, ImageTask
@@ -82,6 +85,7 @@ class PublishedModel(nn.Module):
         super().__init__()
         self.segmenter = segmenter
         self.criterion = criterion
+        self._key_map = _published_names(segmenter)
         self.register_state_dict_post_hook(_to_published_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_to_our_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_report_published_names)  # type: ignore[no-untyped-call]
@@ -103,7 +107,7 @@ class PublishedModel(nn.Module):
 
     def published_parameters(self) -> dict[str, Tensor]:
         """The parameters under their published names."""
-        return DETECTRON2.key_map.to_theirs(_own_names(self.segmenter.named_parameters()))
+        return self._key_map.to_theirs(_own_names(self.segmenter.named_parameters()))
 
     def forward(self, batched_inputs: Sequence[Record]) -> Any:
         """Weighted losses by their published names in training, results in the published form otherwise."""
@@ -190,7 +194,7 @@ class VideoMaskFormer_frame(VideoMaskFormer):
 
 @_registered
 class MaskFormer(PublishedModel):
-    """Mask2Former for images (arXiv:2112.01527).
+    """Mask2Former for images (arXiv:2112.01527), and MaskFormer (arXiv:2107.06278).
 
     Args:
         segmenter: Of this package.
@@ -201,6 +205,7 @@ class MaskFormer(PublishedModel):
         object_mask_threshold: See :func:`~video_mask2former.tasks.postprocess.image_panoptic`.
         overlap_threshold: See there.
         resize_scores: Bring semantic scores, not mask logits, to the size of the image.
+        fill: Give a panoptic segment every pixel that its query won, as in MaskFormer.
     """
 
     @configurable
@@ -215,10 +220,11 @@ class MaskFormer(PublishedModel):
         object_mask_threshold: float = 0.8,
         overlap_threshold: float = 0.8,
         resize_scores: bool = False,
+        fill: bool = False,
     ) -> None:
         super().__init__(segmenter, criterion)
         self.answers = ImageAnswers(
-            tasks, frozenset(thing_classes), top_k, object_mask_threshold, overlap_threshold, resize_scores
+            tasks, frozenset(thing_classes), top_k, object_mask_threshold, overlap_threshold, resize_scores, fill
         )
 
     @classmethod
@@ -243,6 +249,7 @@ class MaskFormer(PublishedModel):
             "object_mask_threshold": test.OBJECT_MASK_THRESHOLD,
             "overlap_threshold": test.OVERLAP_THRESHOLD,
             "resize_scores": not before,
+            "fill": bool(config.task.options.get("fill", False)),
         }
 
     def results(self, batched_inputs: Sequence[Record], clips: Sequence[Tensor]) -> list[dict[str, Any]]:
@@ -265,6 +272,22 @@ def _dense_masks(output: ClipOutput, queries: Tensor, size: tuple[int, int]) -> 
     return torch.cat(frames, dim=1)
 
 
+def _published_names(segmenter: Segmenter) -> KeyMap:
+    """The table of names that has all parameters of a segmenter.
+
+    Raises:
+        ValueError: If none has.
+    """
+    for candidate in (DETECTRON2, MASKFORMER):
+        with contextlib.suppress(KeyError):
+            candidate.key_map.to_theirs(segmenter.state_dict())
+            return candidate.key_map
+    raise ValueError(
+        f"{type(segmenter).__name__} has parameters without a published name; the drop-in is for Mask2Former, MinVIS "
+        "and MaskFormer."
+    )
+
+
 def _own_names(named: Any) -> dict[str, Any]:
     """The names of a segmenter inside of what may be around it (see :class:`TrackedModel`)."""
     return {name.removeprefix(_SEGMENTER): value for name, value in named}
@@ -273,7 +296,7 @@ def _own_names(named: Any) -> dict[str, Any]:
 def _to_published_names(module: PublishedModel, state: Any, prefix: str, metadata: Mapping[str, Any]) -> None:
     inner = prefix + _SEGMENTER
     ours = {name.removeprefix(inner): state.pop(name) for name in list(state) if name.startswith(inner)}
-    for name, value in DETECTRON2.key_map.to_theirs(ours).items():
+    for name, value in module._key_map.to_theirs(ours).items():
         state[prefix + name] = value
     weights = getattr(module.criterion, "class_weights", None)
     if weights is not None:
@@ -282,18 +305,18 @@ def _to_published_names(module: PublishedModel, state: Any, prefix: str, metadat
 
 def _to_our_names(module: PublishedModel, state: Any, prefix: str, *_: object) -> None:
     theirs = {name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)}
-    converted = DETECTRON2.key_map.to_ours(theirs)
+    converted = module._key_map.to_ours(theirs)
     for name, value in converted.weights.items():
         state[prefix + _SEGMENTER + name] = value
     for name in converted.unknown:
         state[prefix + name] = theirs[name]
 
 
-def _report_published_names(module: nn.Module, incompatible: Any) -> None:
+def _report_published_names(module: PublishedModel, incompatible: Any) -> None:
     """What is missing, under the names that the file would have it by."""
     missing = incompatible.missing_keys
     for index, name in enumerate(missing):
         before, found, ours = name.rpartition(_SEGMENTER)
         if found:
-            theirs = next(iter(DETECTRON2.key_map.to_theirs({ours: torch.empty(0)})))
+            theirs = next(iter(module._key_map.to_theirs({ours: torch.empty(0)})))
             missing[index] = before.removesuffix(_SEGMENTER) + theirs
