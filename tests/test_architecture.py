@@ -13,7 +13,7 @@ PACKAGE = Path(video_mask2former.__file__).parent
 
 # From the top; rooms of one row do not know each other. `recipes` makes the objects that `engine` is handed.
 ROWS = [
-    {"__init__", "__main__", "cli", "app", "integrations"},
+    {"__init__", "__main__", "cli", "app", "integrations", "pretrained"},
     {"api"},
     {"recipes"},
     {"evaluation", "export"},

@@ -23,6 +23,7 @@ from video_mask2former.option_values import Range, is_plain
 from video_mask2former.recipes.model import PROVIDED, complete_config
 from video_mask2former.recipes.part_options import REQUIRED, PartOption, part_options
 from video_mask2former.recipes.parts import KINDS, PartKind
+from video_mask2former.recipes.published_weights import UNKNOWN, published_weights
 from video_mask2former.recipes.source import read_config, shipped_configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,24 @@ def configuration_table() -> str:
         )
     head = ("name", "classes", "queries", "training frames", "inference", "short side")
     return markdown_table(head, rows)
+
+
+def published_weights_table() -> str:
+    """The published checkpoints, a table for each family."""
+    parts = []
+    for family in dict.fromkeys(each.family for each in published_weights()):
+        of_family = [each for each in published_weights() if each.family == family]
+        first = of_family[0]
+        page = first.page if first.page == UNKNOWN else f"[listed by the authors]({first.page})"
+        note = f"; {first.note}" if first.note else ""
+        rows = []
+        for each in of_family:
+            shown = code(each.hub_address) if each.hub_address else "address"
+            target = UNKNOWN if each.address == UNKNOWN else f"[{shown}]({each.address})"
+            rows.append((code(each.config), each.results, target, each.md5_prefix))
+        head = f"**{family}**: licence {first.licence}, {page}{note}"
+        parts.append(f"{head}\n\n" + markdown_table(("configuration", "published, percent", "where", "MD5"), rows))
+    return "\n\n".join(parts)
 
 
 def detectron2_option_table() -> str:
@@ -328,6 +347,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "detectron2-combined": detectron2_combined_table,
     "detectron2-options": detectron2_option_table,
     "detectron2-unused": detectron2_unused_table,
+    "published-weights": published_weights_table,
     "repository-page": repository_page,
     "shipped-configurations": configuration_table,
 }

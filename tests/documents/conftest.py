@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+if importlib.util.find_spec("detectron2") is None:
+    sys.path.append(str(Path(__file__).parents[1] / "stubs"))
 
 from video_mask2former import load
 from video_mask2former.convert import DETECTRON2, write_checkpoint
