@@ -110,7 +110,8 @@ class PeakQueryDecoder(MaskedAttentionDecoder):
         height, width = finest.shape[3:]
         tokens = finest.flatten(3).transpose(2, 3).flatten(1, 2)  # (B, T * h * w, C)
         born = tokens.gather(1, peaks[..., None].expand(-1, -1, tokens.shape[2]))
-        pixel = peaks % (height * width)
+        # Looked up, not computed: the remainder by a size that is not known yet has no place in an exported graph.
+        pixel = torch.arange(height * width, device=peaks.device).expand(finest.shape[1], -1).flatten()[peaks]
         places = sine_position_encoding((height, width), self.hidden_dim, device=peaks.device)
         positions = places[0].flatten(1).T[pixel]  # (B, Q, C)
         if self.temporal_position_encoding:
