@@ -42,7 +42,6 @@ def main() -> None:
     print({name: round(value, 4) for name, value in report.summary.items()})  # AP, AP50, ..., ARl: 12 numbers
     print({name: round(value, 4) for name, value in report.per_class.items()})
     print("HOTA", round(report.groups["identity"]["HOTA"], 4))
-    report.write(args.output / "metrics.json")
     for table in report.tables():
         Console().print(table)
 

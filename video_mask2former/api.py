@@ -277,7 +277,8 @@ def evaluate_model(
             not have: then it is :meth:`InferenceSettings.published`, the protocol of published numbers.
         task: What is made of its masks. None is what its configuration says, and for a model that is already loaded
             what the annotations are of.
-        output: Folder that keeps the predictions and ``results.json``. A call that was interrupted goes on from what
+        output: Folder that keeps the predictions, ``results.json``, the figures (``metrics.json``) and ``report.html``,
+            a page with them and with the worst and best cases. A call that was interrupted goes on from what
             is there; another model or other settings are refused. None keeps nothing.
         is_class_agnostic: Compare masks whatever their class.
         min_score: Predictions below do not count for identities (HOTA, IDF1). AP takes all.
@@ -301,7 +302,11 @@ def evaluate_model(
     task = fitting_task(task, data)
     with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as folder:
         results = predict_dataset(model, chosen, task, data, Path(folder), is_class_agnostic=is_class_agnostic)
-        return measure(task, data, results, EvaluationOptions(is_class_agnostic, min_score)).report
+        measurement = measure(task, data, results, EvaluationOptions(is_class_agnostic, min_score))
+        if output is not None:
+            measurement.report.write(Path(output) / "metrics.json")
+            measurement.write_page(Path(output) / "report.html")
+    return measurement.report
 
 
 def evaluate_results(

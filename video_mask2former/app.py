@@ -45,10 +45,11 @@ class AppModel:
         model: In evaluation mode.
         settings: How it is run, but for the least score.
         task: What is made of its masks.
+        folder: Where the files of each answer go, in a folder of their own; nothing is deleted.
     """
 
-    def __init__(self, model: SegmentationModel, settings: InferenceSettings, task: Task) -> None:
-        self._model, self.settings, self._task = model, settings, task
+    def __init__(self, model: SegmentationModel, settings: InferenceSettings, task: Task, folder: Path) -> None:
+        self._model, self.settings, self._task, self._folder = model, settings, task, folder
 
     def answer(
         self,
@@ -70,7 +71,7 @@ class AppModel:
         """
         settings = self.settings.updated(score_threshold=score_threshold)
         predictor = VideoPredictor(self._model, settings, self._task)
-        folder = Path(tempfile.mkdtemp(prefix="video_mask2former_"))
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
         job = VideoJob(source, folder, OutputChoice(), end=num_frames, backend=settings.video_backend)
         with job.open() as reader:
             result = job.run(predictor, reader, progress)

@@ -27,9 +27,9 @@ def movie(painter, busy_scene, tmp_path):
     return path
 
 
-def test_an_answer_is_what_predict_finds(colour_model, movie) -> None:
+def test_an_answer_is_what_predict_finds(colour_model, movie, tmp_path) -> None:
     counts: list[int] = []
-    answer = AppModel(colour_model, SETTINGS, VideoInstanceTask()).answer(movie, 0.5, 10, counts.append)
+    answer = AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path).answer(movie, 0.5, 10, counts.append)
     with open_video(movie, end=10) as reader:
         expected = VideoPredictor(colour_model, SETTINGS.updated(score_threshold=0.5)).predict_reader(reader)
     assert counts[-1] == 10
@@ -41,7 +41,7 @@ def test_an_answer_is_what_predict_finds(colour_model, movie) -> None:
 
 def test_an_image_is_answered_by_a_picture(colour_model, painter, busy_scene, tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), np.ascontiguousarray(next(iter(painter(busy_scene)))[..., ::-1]))
-    answer = AppModel(colour_model, SETTINGS, VideoInstanceTask()).answer(tmp_path / "in.png", 0.5, 1)
+    answer = AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path).answer(tmp_path / "in.png", 0.5, 1)
     assert answer.overlay.name == "overlay.png" and answer.rows
 
 
@@ -52,9 +52,9 @@ def test_the_command_says_how_to_get_gradio(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_browser_gets_tracks_and_viewer(colour_model, movie) -> None:
+def test_a_browser_gets_tracks_and_viewer(colour_model, movie, tmp_path) -> None:
     pytest.importorskip("gradio")
-    page = build_app(AppModel(colour_model, SETTINGS, VideoInstanceTask()))
+    page = build_app(AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path))
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     try:
         with browser_page(address) as browser:

@@ -123,6 +123,8 @@ class TestEvaluate:
         options = {"model.num_classes": 4, "model.class_names": list(SHAPES), "inference.short_side": 48}
         model = vm2f.load(small_config, overrides=options)
         report = vm2f.evaluate_model(model, data / "instances.json", data / "JPEGImages", output=tmp_path)
+        assert json.loads((tmp_path / "metrics.json").read_text())["AP"] == report.summary["AP"]
+        assert (tmp_path / "report.html").read_text().count('class="case"') > 0
         again = vm2f.evaluate_results(tmp_path / "results.json", data / "instances.json")
         assert again == report
         # as the command measures it, and a file with its configuration

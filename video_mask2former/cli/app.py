@@ -39,11 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     import logging
+    import tempfile
+    from pathlib import Path
 
     from video_mask2former.app import AppModel, build_app, require_gradio
 
     require_gradio()  # before a large model is loaded
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio looks whether it is there itself
-    page = build_app(AppModel(*load_model(args, args.overrides)))
-    page.launch(server_name=args.host, server_port=args.port, share=args.share)
+    with tempfile.TemporaryDirectory(prefix="video_mask2former_") as folder:
+        page = build_app(AppModel(*load_model(args, args.overrides), Path(folder)))
+        page.launch(server_name=args.host, server_port=args.port, share=args.share)
     return 0

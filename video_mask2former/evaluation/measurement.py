@@ -31,7 +31,7 @@ class Measurement:
     report: Report
     qualities: Mapping[int, float]
 
-    def write_page(self, path: Path, num_cases: int) -> None:
+    def write_page(self, path: Path, num_cases: int = 5) -> None:
         """Write a page of all figures, with so many worst and so many best cases, which are drawn one by one."""
         worst, best = choose_cases(self.qualities, num_cases)
         names = ("object",) if self.options.is_class_agnostic else self.data.class_names

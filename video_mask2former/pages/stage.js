@@ -87,7 +87,8 @@ class Stage {
     requestAnimationFrame(() => this.follow());
   }
   press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.type === "range" || event.target.type === "search") return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.type === "range") return;
+    if (event.key === " " && event.target.closest?.("button, input, summary")) return;  // what it does there
     const place = { ArrowLeft: this.position - 1, ArrowRight: this.position + 1, Home: 0, End: this.last }[event.key];
     if (place !== undefined) this.step(place - this.position);
     else if (event.key === " ") this.playOrPause();
