@@ -160,6 +160,10 @@ def build_app(model: AppModel) -> Any:
             files = gr.Files(label="files", interactive=False)
         outputs = [movie, picture, table, viewer, files]
         # one at a time: they share the model
-        run_video.click(of_video, [video, score, count], outputs, concurrency_id="model", concurrency_limit=1)
-        run_image.click(of_image, [image, score], outputs, concurrency_id="model", concurrency_limit=1)
+        run_video.click(
+            of_video, [video, score, count], outputs, api_name="video", concurrency_id="model", concurrency_limit=1
+        )
+        run_image.click(
+            of_image, [image, score], outputs, api_name="image", concurrency_id="model", concurrency_limit=1
+        )
     return page

@@ -52,26 +52,29 @@ def test_the_command_says_how_to_get_gradio(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_browser_gets_tracks_and_viewer(colour_model, movie, tmp_path) -> None:
+def test_the_page_answers_and_its_viewer_works(colour_model, movie, tmp_path) -> None:
     pytest.importorskip("gradio")
+    client_of = pytest.importorskip("gradio_client")
     page = build_app(AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path))
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     try:
-        with browser_page(address) as browser:
-            browser.set_default_timeout(120_000)
-            browser.wait_for_selector("#run-video")
-            with browser.expect_response(lambda response: "/upload" in response.url):
-                browser.set_input_files("input[type=file] >> nth=0", movie)
-            browser.wait_for_selector("video")
-            browser.click("#run-video")
-            browser.wait_for_function(
-                "[...document.querySelectorAll('#tracks td')].some((cell) => /^\\d/.test(cell.innerText))"
-            )
-            browser.wait_for_selector("#overlay video")
-            browser.get_by_role("tab", name="Viewer").click()
-            viewer = browser.frame_locator("iframe[title=viewer]")
-            viewer.locator("#tracks .track").first.wait_for()
-            assert int(viewer.locator("#masks").get_attribute("data-shown")) > 0
-            assert fits(browser)
+        client = client_of.Client(address, verbose=False)
+        overlay, picture, table, frame, files = client.predict(client_of.handle_file(movie), 0.5, 4, api_name="/video")
+        assert overlay["visible"] and not picture["visible"]
+        with open_video(overlay["value"]) as reader:
+            assert reader.num_frames == 4
+        assert table["headers"] == HEAD and len(table["data"]) > 1
+        assert any(name.endswith("tracks.json") for name in files)
+        with pytest.raises(client_of.exceptions.AppError, match="Choose a video or an image first"):
+            client.predict(None, 0.5, 4, api_name="/video")
+        (tmp_path / "notes.txt").write_text("no video")
+        with pytest.raises(client_of.exceptions.AppError, match="notes"):
+            client.predict(client_of.handle_file(tmp_path / "notes.txt"), 0.5, 4, api_name="/video")
     finally:
         page.close()
+    (tmp_path / "page.html").write_text(f"<!doctype html><body>{frame}</body>", encoding="utf-8")
+    with browser_page(tmp_path / "page.html") as browser:
+        viewer = browser.frame_locator("iframe[title=viewer]")
+        viewer.locator("#tracks .track").first.wait_for()
+        assert int(viewer.locator("#masks").get_attribute("data-shown")) > 1
+        assert fits(browser)

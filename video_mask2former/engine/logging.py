@@ -48,7 +48,7 @@ class TrainingLog:
     Every ``period`` steps the means since the last record go to ``metrics.jsonl``, to TensorBoard and to the log.
     A record is one JSON object a line: ``{"step": 20, "loss": 31.5, "loss_ce": ..., "learning_rate": ...}``;
     evaluations are ``{"step": 1000, "evaluation": {"AP": ...}}``. ``curves.png`` shows them, drawn at every evaluation
-    and at the end. TensorBoard also gets the pictures that an evaluation left in its :func:`picture_folder`.
+    and at the end. TensorBoard also gets the pictures that an evaluation left in ``pictures/step_*``.
 
     Args:
         folder: Where ``metrics.jsonl``, ``curves.png`` and ``tensorboard/`` go.
