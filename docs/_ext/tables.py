@@ -226,7 +226,11 @@ def help_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def words_as_code(text: str) -> str:
     """Flags, and words with what Markdown would take for marks, as code."""
-    return re.sub(r"(?<![\w`])(--[a-z][\w-]*|[^\s()]*[<*_][^\s(),;:]*[^\s(),;:.])", r"`\1`", text)
+    return re.sub(
+        r"(?<![\w`])(--[a-z][\w-]*|[\w/]+\.(?:html|jsonl?|mp4|png|zip)\b|[^\s()]*[<*_][^\s(),;:]*[^\s(),;:.])",
+        r"`\1`",
+        text,
+    )
 
 
 def configuration_reference() -> str:
