@@ -56,9 +56,9 @@ def test_the_page_answers_and_its_viewer_works(colour_model, movie, tmp_path) ->
     pytest.importorskip("gradio")
     client_of = pytest.importorskip("gradio_client")
     page = build_app(AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path))
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, _frontend=False)
     try:
-        client = client_of.Client(address, verbose=False)
+        client = client_of.Client(address, verbose=False, httpx_kwargs={"timeout": 120})
         overlay, picture, table, frame, files = client.predict(client_of.handle_file(movie), 0.5, 4, api_name="/video")
         assert overlay["visible"] and not picture["visible"]
         with open_video(overlay["value"]) as reader:
