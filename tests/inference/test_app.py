@@ -53,25 +53,20 @@ def test_the_command_says_how_to_get_gradio(monkeypatch, capsys) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_page_answers_and_its_viewer_works(colour_model, movie, tmp_path) -> None:
-    pytest.importorskip("gradio")
-    client_of = pytest.importorskip("gradio_client")
+    gradio = pytest.importorskip("gradio")
     page = build_app(AppModel(colour_model, SETTINGS, VideoInstanceTask(), tmp_path))
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, _frontend=False)
-    try:
-        client = client_of.Client(address, verbose=False, httpx_kwargs={"timeout": 120})
-        overlay, picture, table, frame, files = client.predict(client_of.handle_file(movie), 0.5, 4, api_name="/video")
-        assert overlay["visible"] and not picture["visible"]
-        with open_video(overlay["value"]) as reader:
-            assert reader.num_frames == 4
-        assert table["headers"] == HEAD and len(table["data"]) > 1
-        assert any(name.endswith("tracks.json") for name in files)
-        with pytest.raises(client_of.exceptions.AppError, match="Choose a video or an image first"):
-            client.predict(None, 0.5, 4, api_name="/video")
-        (tmp_path / "notes.txt").write_text("no video")
-        with pytest.raises(client_of.exceptions.AppError, match="notes"):
-            client.predict(client_of.handle_file(tmp_path / "notes.txt"), 0.5, 4, api_name="/video")
-    finally:
-        page.close()
+    [answer] = [event.fn for event in page.fns.values() if event.api_name == "video"]
+    done: list[tuple[int, int]] = []
+    overlay, picture, rows, frame, files = answer(str(movie), 0.5, 4, done.append)
+    assert done[-1] == (4, 4) and overlay["visible"] and not picture["visible"]
+    with open_video(overlay["value"]) as reader:
+        assert reader.num_frames == 4
+    assert len(rows) > 1 and any(name.endswith("tracks.json") for name in files)
+    with pytest.raises(gradio.Error, match="Choose a video or an image first"):
+        answer(None, 0.5, 4, done.append)
+    (tmp_path / "notes.txt").write_text("no video")
+    with pytest.raises(gradio.Error, match="notes"):
+        answer(str(tmp_path / "notes.txt"), 0.5, 4, done.append)
     (tmp_path / "page.html").write_text(f"<!doctype html><body>{frame}</body>", encoding="utf-8")
     with browser_page(tmp_path / "page.html") as browser:
         viewer = browser.frame_locator("iframe[title=viewer]")
