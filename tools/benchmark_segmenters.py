@@ -102,7 +102,7 @@ def predict(name: str, overrides: list[str], side: int, batch: int) -> dict[str,
     parameters = sum(parameter.numel() for parameter in model.parameters())
     activations = sum(size for key, size in kept.items() if key not in own)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(frames[:1]).mask_logits.dense()
+        model.eval().requires_grad_(False)(frames[:1]).mask_logits.dense()
     return {
         "million_parameters": parameters / 1e6,
         "gflops": counter.get_total_flops() / 1e9,
