@@ -39,7 +39,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"(argparse|collections|ctypes|fractions|logging|nn|np|numpy|os|pathlib|rich|torch|types|typing)\..*"),
     ("py:.*", r"(PIL|pandas|supervision|typing_extensions)\..*"),
     # Names of unions of plain types, which have no page.
-    ("py:class", r"Mode|Remainder|Precision|Backend|TrackerChoice|MaskQualityChoice|SecondPass|VideoSource|Progress|Tensor"),
+    (
+        "py:class",
+        r"Mode|Remainder|Precision|Backend|TrackerChoice|MaskQualityChoice|SecondPass|VideoSource|Progress|Tensor",
+    ),
     # Type variables, which Sphinx takes for classes.
     ("py:.*", r"video_mask2former\.[a-z_.]+\.(T|SampleT)"),
     # A part inside of FileSource that its docstring names.

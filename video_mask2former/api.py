@@ -21,7 +21,7 @@ from video_mask2former.evaluation.measurement import measure
 from video_mask2former.evaluation.prediction import predict_dataset
 from video_mask2former.export import ExportedModel, GraphFormat, GraphWriter, export_folder
 from video_mask2former.export.quantization import quantize_frame_step, sample_frames
-from video_mask2former.inference import InferenceSettings
+from video_mask2former.inference import InferenceSettings, SegmentationModel
 from video_mask2former.metrics import Report
 from video_mask2former.models import Segmenter
 from video_mask2former.recipes import training
@@ -249,7 +249,7 @@ def train(
 
 
 def evaluate_model(
-    model: Segmenter | str | os.PathLike[str],
+    model: SegmentationModel | str | os.PathLike[str],
     annotations: str | os.PathLike[str],
     images: str | os.PathLike[str],
     *,
@@ -293,7 +293,7 @@ def evaluate_model(
     """
     data = open_evaluation_set(annotations, images)
     chosen = settings or InferenceSettings.published()
-    if not isinstance(model, Segmenter):
+    if isinstance(model, (str, os.PathLike)):
         if bundled_weights(model) is None:
             raise ValueError(f"{model} has no weights to be measured. Pass load({os.fspath(model)!r}, weights=...).")
         model, config = load_with_config(model)

@@ -15,6 +15,7 @@ from tests.conftest import SMALL_MODEL
 from video_mask2former.cli import main
 from video_mask2former.config import Config, apply_overrides, to_yaml
 from video_mask2former.convert import write_checkpoint
+from video_mask2former.data.synthetic import SceneStyle, write_synthetic_dataset
 from video_mask2former.export import ExportedModel, GraphWriter, export_folder
 from video_mask2former.export.quantization import quantize_frame_step, sample_frames
 from video_mask2former.export.standard_attention import standard_ms_deform_attn
@@ -153,6 +154,15 @@ def test_transformer_backbones_take_frames_up_to_a_size(tmp_path):
     assert smaller.padded_size == (64, 96)
     with pytest.raises(ValueError, match="at most 64 x 96, got 65 x 96"):
         exported.encode(frames_of(1, 65, 96))
+
+
+def test_is_measured_like_a_model(exports, checkpoint, tmp_path):
+    write_synthetic_dataset(tmp_path, 1, SceneStyle(num_frames=2, size=(48, 64), object_sides=(0.4, 0.8)), seed=1)
+    data = tmp_path / "instances.json", tmp_path / "JPEGImages"
+    exported, model = ExportedModel(exports("torch")), vm2f.load(checkpoint, device="cpu")
+    mine, theirs = (vm2f.evaluate_model(each, *data, is_class_agnostic=True).summary for each in (exported, model))
+    assert mine == pytest.approx(theirs)
+    assert mine["AR10"] > 0
 
 
 class TestFiles:

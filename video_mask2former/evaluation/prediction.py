@@ -16,8 +16,7 @@ from video_mask2former import distributed
 from video_mask2former.atomic import atomic_path
 from video_mask2former.config import InferenceSettings
 from video_mask2former.data.evaluation_videos import EvaluationSet, EvaluationVideo
-from video_mask2former.inference import VideoPredictor
-from video_mask2former.models import Segmenter
+from video_mask2former.inference import SegmentationModel, VideoPredictor
 from video_mask2former.progress import tracked
 from video_mask2former.structures import VideoInstances
 from video_mask2former.tasks import Task
@@ -85,7 +84,7 @@ class DatasetPredictor:
 
     def __init__(
         self,
-        model: Segmenter,
+        model: SegmentationModel,
         settings: InferenceSettings,
         task: Task,
         data: EvaluationSet,
@@ -102,21 +101,29 @@ class DatasetPredictor:
 
     def describe(self) -> dict[str, Any]:
         """What identifies predictions: the very weights, the settings, the task and the dataset."""
-        digest = hashlib.sha256()
-        for name, tensor in self._model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         settings = {key: value for key, value in self._settings.describe().items() if key not in _NEUTRAL_SETTINGS}
         return {
-            "weights": digest.hexdigest(),
+            "weights": _digest(self._model),
             "settings": settings,
             "dataset": str(self._data.path),
             "task": self._task.describe(),
         }
 
 
+def _digest(model: SegmentationModel) -> str:
+    """What tells a model from others: its weights, or what it says itself where they are out of sight."""
+    if not isinstance(model, torch.nn.Module):
+        own: Callable[[], str] | None = getattr(model, "digest", None)
+        return type(model).__qualname__ if own is None else own()
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def predict_dataset(
-    model: Segmenter,
+    model: SegmentationModel,
     settings: InferenceSettings,
     task: Task,
     data: EvaluationSet,
@@ -164,7 +171,7 @@ def predict_dataset(
     return results
 
 
-def map_classes(model: Segmenter, data: EvaluationSet, *, is_class_agnostic: bool = False) -> ClassMapping:
+def map_classes(model: SegmentationModel, data: EvaluationSet, *, is_class_agnostic: bool = False) -> ClassMapping:
     """Classes of a model to those of a dataset; the log names those that the dataset does not have.
 
     Raises:

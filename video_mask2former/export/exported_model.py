@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ class ExportedModel:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         self.manifest = manifest = read_manifest(folder)
         self.class_names = tuple(manifest["class_names"])
         self.num_classes = manifest["num_classes"]
@@ -51,6 +52,13 @@ class ExportedModel:
             f"ExportedModel({manifest['format']}, {manifest['precision']}, {self.num_classes} classes, "
             f"{self.num_queries} queries)"
         )
+
+    def digest(self) -> str:
+        """SHA-256 of its files, which tells it from other exports."""
+        digest = hashlib.sha256()
+        for file in sorted(self.folder.iterdir()):
+            digest.update(file.name.encode() + file.read_bytes())
+        return digest.hexdigest()
 
     def encode(self, frames: Tensor) -> ClipFeatures:
         """The part that looks at each frame by itself.
