@@ -160,9 +160,14 @@ def test_is_measured_like_a_model(exports, checkpoint, tmp_path):
     write_synthetic_dataset(tmp_path, 1, SceneStyle(num_frames=2, size=(48, 64), object_sides=(0.4, 0.8)), seed=1)
     data = tmp_path / "instances.json", tmp_path / "JPEGImages"
     exported, model = ExportedModel(exports("torch")), vm2f.load(checkpoint, device="cpu")
-    mine, theirs = (vm2f.evaluate_model(each, *data, is_class_agnostic=True).summary for each in (exported, model))
-    assert mine == pytest.approx(theirs)
-    assert mine["AR10"] > 0
+    mine, theirs = (
+        vm2f.evaluate_model(each, *data, is_class_agnostic=True, output=tmp_path / name)
+        for each, name in ((exported, "export"), (model, "model"))
+    )
+    assert mine.summary == pytest.approx(theirs.summary)
+    assert json.loads((tmp_path / "export" / "results.json").read_text())
+    with pytest.raises(ValueError, match="another model"):
+        vm2f.evaluate_model(model, *data, is_class_agnostic=True, output=tmp_path / "export")
 
 
 class TestFiles:

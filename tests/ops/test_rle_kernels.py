@@ -37,7 +37,8 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "-Wextra",
         "-Werror",
     ]
-    command = [compiler, "-std=c++17", "-O1", *checks, "-fPIC", "-shared", str(SOURCES / "rle.cpp"), "-o", str(target)]
+    sources = [str(SOURCES / name) for name in ("rle.cpp", "mask_logits.cpp")]
+    command = [compiler, "-std=c++17", "-O1", *checks, "-pthread", "-fPIC", "-shared", *sources, "-o", str(target)]
     if subprocess.run(command, check=False, capture_output=True).returncode != 0:
         unchecked = [word for word in command if not word.startswith(("-fsanitize", "-fno-sanitize"))]
         subprocess.run(unchecked, check=True)

@@ -102,6 +102,8 @@ class RleKernels:
         check_one_size(rles, ())
         # what is not ASCII becomes characters that are refused
         text = "\n".join([*[rle["counts"] for rle in rles], ""]).encode("ascii", errors="xmlcharrefreplace")
+        if text.count(b"\n") != len(rles):  # a line feed in counts would begin another mask
+            self._explain(rles)
         return self.measure_text(text, len(rles), frame_size(rles[0]), pairs, boxes=boxes)
 
     def measure_text(
