@@ -13,6 +13,7 @@ from video_mask2former import progress
 def test_a_file_gets_a_line_a_minute_and_no_bar(monkeypatch, caplog, capsys, seconds_each, num_lines) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])  # commands of other tests left theirs
     with caplog.at_level(logging.INFO):
         for _ in progress.tracked(range(100), "predict", "video"):
             clock[0] += seconds_each

@@ -130,5 +130,5 @@ def test_missing_files_are_errors(saved):
     _, folder = saved
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*absent.pth"):
         vm2f.load(folder / "small.yaml", folder / "absent.pth")
-    with pytest.raises(FileNotFoundError, match="no configuration 'no/such'"):
-        vm2f.load("no/such")
+    with pytest.raises(FileNotFoundError, match="no configuration 'no/such/one'"):
+        vm2f.load("no/such/one")
