@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+
+from video_mask2former import kernel_library
+from video_mask2former.rle.kernels import RleKernels
+
+SOURCES = Path(__file__).parents[2] / "video_mask2former" / "ops" / "csrc"
 
 
 @dataclass(frozen=True)
@@ -70,3 +78,30 @@ def compiler() -> str:
     if name is None:
         pytest.skip("no C++ compiler")
     return name
+
+
+@pytest.fixture(scope="module", params=["built", "sanitized"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RleKernels:
+    """Those of the package, and the same sources with a compiler that stops at undefined behaviour."""
+    if request.param == "built":
+        library = kernel_library.loaded()[0]
+        if library is None:
+            pytest.skip("no compiled kernels")
+        return RleKernels(library)
+    compiler = request.getfixturevalue("compiler")
+    target = tmp_path_factory.mktemp("sanitized") / "rle.so"
+    checks = [
+        "-fsanitize=undefined",
+        "-fno-sanitize-recover=all",
+        "-D_GLIBCXX_ASSERTIONS",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ]
+    sources = [str(SOURCES / name) for name in ("rle.cpp", "mask_logits.cpp")]
+    command = [compiler, "-std=c++17", "-O1", *checks, "-pthread", "-fPIC", "-shared", *sources, "-o", str(target)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        unchecked = [word for word in command if not word.startswith(("-fsanitize", "-fno-sanitize"))]
+        subprocess.run(unchecked, check=True)
+        pytest.skip("this compiler has no sanitizer")
+    return RleKernels(ctypes.CDLL(str(target)))

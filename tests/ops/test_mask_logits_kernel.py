@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,41 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_mask2former import kernel_library
 from video_mask2former.mask_logits import MaskLogits
 from video_mask2former.rle import Rle, decode_rle, reference
 from video_mask2former.rle.kernels import RleKernels
 from video_mask2former.tasks import mask_encoding
 from video_mask2former.tasks.mask_encoding import MaskGeometry, encode_clip_masks
-
-SOURCES = Path(__file__).parents[2] / "video_mask2former" / "ops" / "csrc"
-
-
-@pytest.fixture(scope="module", params=["built", "sanitized"])
-def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RleKernels:
-    """Those of the package, and the same sources with a compiler that stops at undefined behaviour."""
-    if request.param == "built":
-        library = kernel_library.loaded()[0]
-        if library is None:
-            pytest.skip("no compiled kernels")
-        return RleKernels(library)
-    compiler = request.getfixturevalue("compiler")
-    target = tmp_path_factory.mktemp("sanitized") / "masks.so"
-    checks = [
-        "-fsanitize=undefined",
-        "-fno-sanitize-recover=all",
-        "-D_GLIBCXX_ASSERTIONS",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-    ]
-    sources = [str(SOURCES / "rle.cpp"), str(SOURCES / "mask_logits.cpp")]
-    command = [compiler, "-std=c++17", "-O1", *checks, "-fPIC", "-shared", "-pthread", *sources, "-o", str(target)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        unchecked = [word for word in command if not word.startswith(("-fsanitize", "-fno-sanitize"))]
-        subprocess.run(unchecked, check=True)
-        pytest.skip("this compiler has no sanitizer")
-    return RleKernels(ctypes.CDLL(str(target)))
 
 
 def exact_logits(logits: np.ndarray, geometry: MaskGeometry) -> np.ndarray:

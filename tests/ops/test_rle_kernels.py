@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from video_mask2former import kernel_library
 from video_mask2former.rle import Rle, reference
 from video_mask2former.rle.kernels import RleKernels
-
-SOURCES = Path(__file__).parents[2] / "video_mask2former" / "ops" / "csrc"
-
-
-@pytest.fixture(scope="module", params=["built", "sanitized"])
-def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RleKernels:
-    """Those of the package, and the same source with a compiler that stops at undefined behaviour."""
-    if request.param == "built":
-        library = kernel_library.loaded()[0]
-        if library is None:
-            pytest.skip("no compiled kernels")
-        return RleKernels(library)
-    compiler = request.getfixturevalue("compiler")
-    target = tmp_path_factory.mktemp("sanitized") / "rle.so"
-    checks = [
-        "-fsanitize=undefined",
-        "-fno-sanitize-recover=all",
-        "-D_GLIBCXX_ASSERTIONS",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-    ]
-    sources = [str(SOURCES / name) for name in ("rle.cpp", "mask_logits.cpp")]
-    command = [compiler, "-std=c++17", "-O1", *checks, "-pthread", "-fPIC", "-shared", *sources, "-o", str(target)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        unchecked = [word for word in command if not word.startswith(("-fsanitize", "-fno-sanitize"))]
-        subprocess.run(unchecked, check=True)
-        pytest.skip("this compiler has no sanitizer")
-    return RleKernels(ctypes.CDLL(str(target)))
 
 
 def blobs(height: int, width: int, seed: int, share: float) -> np.ndarray:
